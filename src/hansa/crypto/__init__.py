@@ -1,0 +1,1 @@
+"""Mathematics of secrets: bytes in, bytes out; randomness and keys are arguments."""

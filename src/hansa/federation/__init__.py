@@ -1,0 +1,1 @@
+"""Rounds between organisations: transport, coordinator, member, door."""

@@ -1,0 +1,1 @@
+"""The rules as code: the constitution."""

@@ -1,0 +1,1 @@
+"""Who a member is: keys, certificates, roster, kit."""

@@ -1,0 +1,1 @@
+"""Digital twins: a simulated market with known truth."""

@@ -1,0 +1,1 @@
+"""What a broker knows and never sends: bars, measures, features."""

@@ -1,0 +1,89 @@
+"""The bars contract: one row for one market on one venue over one time span.
+
+`ts_ns` is the END of the bar, int64 nanoseconds UTC. A column that a source cannot know is null, never zero.
+A missing bar is a missing row. Rows are sorted by (market, venue, ts_ns) and unique in it.
+
+| column | type | unit |
+|---|---|---|
+| ts_ns | Int64 | ns since 1970-01-01 UTC, end of the bar |
+| market, venue | String | `USDC-USD`, `kraken` |
+| open, high, low, close | Float64 | quote currency |
+| volume, signed_volume | Float64 | base units; signed = buyer-initiated minus seller-initiated |
+| spread_bps | Float64 | time-weighted quoted spread over mid, basis points |
+| depth_quote | Float64 | sum of the best 5 levels, both sides, quote currency |
+| impact_bps_per_mio | Float64 | price move per million of quote currency traded |
+| trades | Int64 | count |
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import polars as pl
+
+from hansa.errors import DataError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+BARS_SCHEMA: Final[Mapping[str, pl.DataType]] = {
+    "ts_ns": pl.Int64(),
+    "market": pl.String(),
+    "venue": pl.String(),
+    "open": pl.Float64(),
+    "high": pl.Float64(),
+    "low": pl.Float64(),
+    "close": pl.Float64(),
+    "volume": pl.Float64(),
+    "signed_volume": pl.Float64(),
+    "spread_bps": pl.Float64(),
+    "depth_quote": pl.Float64(),
+    "impact_bps_per_mio": pl.Float64(),
+    "trades": pl.Int64(),
+}
+KEY: Final = ("market", "venue", "ts_ns")
+REQUIRED: Final = ("ts_ns", "market", "venue", "open", "high", "low", "close")
+
+
+def conform(frame: pl.DataFrame, *, source: str) -> pl.DataFrame:
+    """Return `frame` in the exact column order and types of the contract, sorted by key.
+
+    Args:
+        frame: Any frame that has at least the required columns; absent optional columns become null.
+        source: File or origin named in an error.
+
+    Raises:
+        DataError: A required column is absent or null, a price is not finite and positive, high < low,
+            open or close lie outside [low, high], a volume is negative or not finite, or a key repeats;
+            the message names source, row (0-based, in the given order) and reason.
+    """
+    missing = [name for name in REQUIRED if name not in frame.columns]
+    if missing:
+        raise DataError(f"{source}: expected columns {', '.join(REQUIRED)}; missing {', '.join(missing)}")
+    full = frame.select(
+        (pl.col(name) if name in frame.columns else pl.lit(None, dtype=kind)).cast(kind).alias(name)
+        for name, kind in BARS_SCHEMA.items()
+    )
+    _refuse_faulty(full, source)
+    return full.sort(KEY)
+
+
+def _refuse_faulty(frame: pl.DataFrame, source: str) -> None:
+    price = [pl.col(name) for name in ("open", "high", "low", "close")]
+    size = [pl.col(name) for name in ("volume", "spread_bps", "depth_quote", "trades")]
+    checks: dict[str, pl.Expr] = {
+        "a required column is null": pl.any_horizontal(pl.col(name).is_null() for name in REQUIRED),
+        "a price is not finite and positive": pl.any_horizontal(~(p.is_finite() & (p > 0)) for p in price),
+        "high < low": pl.col("high") < pl.col("low"),
+        "open or close outside [low, high]": pl.any_horizontal(
+            (p < pl.col("low")) | (p > pl.col("high")) for p in (price[0], price[3])
+        ),
+        "a volume, spread, depth or count is negative or not finite": pl.any_horizontal(
+            (s.cast(pl.Float64) < 0) | ~s.cast(pl.Float64).is_finite() for s in size
+        ),
+        "a second row for the same (market, venue, ts_ns)": pl.struct(KEY).is_duplicated(),
+    }
+    for reason, expression in checks.items():
+        bad = frame.select(expression.fill_null(value=False).arg_true().first()).item()
+        if bad is not None:
+            raise DataError(f"{source}: row {bad}: {reason}; correct or drop the row and read again")

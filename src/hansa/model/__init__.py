@@ -1,0 +1,1 @@
+"""What the federation learns: index, core, network, evaluation."""
