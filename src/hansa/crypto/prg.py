@@ -1,0 +1,108 @@
+"""A pseudorandom generator and a key-derivation function: short secrets into masks, noise and keys.
+
+`expand(seed, length)` is the AES-256-CTR keystream of `seed` from counter block zero: the same bytes on every
+machine. A mask word is four keystream bytes, little-endian; addition is mod 2^32. `derive` is HKDF-SHA256 with an
+empty salt.
+
+Guarantees: to who does not know the seed the output cannot be told from uniform bytes (2^128 blocks of AES-256
+with one key are never approached: the longest mask is far below 2^40 bytes).
+Does NOT guarantee: anything about a seed that is used for two purposes (use `derive` with two infos), nor that
+memory is wiped after use.
+
+Source: NIST SP 800-38A section 6.5 (CTR), RFC 5869 (HKDF).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.ciphers import Cipher, CipherContext, algorithms, modes
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from hansa.errors import IdentityError
+
+if TYPE_CHECKING:
+    from jaxtyping import UInt32
+
+SEED_BYTES: Final = 32
+# One block of keystream stays in the second-level cache between the cipher and the addition.
+_BLOCK_BYTES: Final = 256 * 1024
+_ZEROS: Final = bytes(_BLOCK_BYTES)
+_LONGEST_DERIVED_BYTES: Final = 255 * 32
+
+
+def expand(seed: bytes, length: int) -> bytes:
+    """Return the first `length` bytes of the keystream of `seed`.
+
+    Args:
+        seed: 32 secret bytes, used for this one stream.
+        length: Bytes wanted, zero or more; a longer stream begins with the shorter one.
+
+    Returns:
+        `length` pseudorandom bytes.
+
+    Raises:
+        IdentityError: The seed is not 32 bytes long, or the length is negative.
+    """
+    if length < 0:
+        raise IdentityError(f"expected a length of zero or more bytes, got {length}")
+    return _keystream(seed).update(bytes(length))
+
+
+def add_mask(words: UInt32[np.ndarray, " value"], seed: bytes, *, negative: bool) -> None:
+    """Add the keystream of `seed` to `words` mod 2^32, or subtract it; in place.
+
+    Args:
+        words: Contiguous writable uint32 values; they are overwritten.
+        seed: 32 secret bytes that both members of a pair derive for this one session.
+        negative: Subtract instead of add: of a pair exactly one member subtracts.
+
+    Raises:
+        IdentityError: The seed is not 32 bytes long, or `words` is not a contiguous writable uint32 vector.
+
+    Guarantees:
+        Adding and subtracting with the same seed leaves `words` as they were.
+    """
+    if words.dtype != np.uint32 or words.ndim != 1 or not (words.flags.c_contiguous and words.flags.writeable):
+        raise IdentityError(
+            f"expected a contiguous writable uint32 vector to mask, got {words.dtype} of shape {words.shape}"
+        )
+    stream = _keystream(seed)
+    combine = np.subtract if negative else np.add
+    buffer = bytearray(min(4 * words.size, _BLOCK_BYTES))
+    mask = np.frombuffer(buffer, dtype="<u4")
+    zeros = memoryview(_ZEROS)
+    for start in range(0, words.size, _BLOCK_BYTES // 4):
+        block = words[start : start + _BLOCK_BYTES // 4]
+        stream.update_into(zeros[: 4 * block.size], buffer)
+        combine(block, mask[: block.size], out=block)
+
+
+def derive(secret: bytes, info: bytes, length: int = SEED_BYTES) -> bytes:
+    """Derive a key from `secret` for the one purpose that `info` names (HKDF-SHA256, empty salt).
+
+    Args:
+        secret: Secret bytes with at least 128 bits of entropy; at least 16 bytes.
+        info: Public, unambiguous description of the purpose; different purposes give independent keys.
+        length: Bytes wanted, 1 to 8160.
+
+    Returns:
+        `length` bytes.
+
+    Raises:
+        IdentityError: The secret is too short or the length is out of range.
+    """
+    if len(secret) < 16:
+        raise IdentityError(f"expected a secret of at least 16 bytes, got {len(secret)}")
+    if not 1 <= length <= _LONGEST_DERIVED_BYTES:
+        raise IdentityError(f"expected 1 to {_LONGEST_DERIVED_BYTES} bytes to derive, got {length}")
+    return HKDF(hashes.SHA256(), length, salt=None, info=info).derive(secret)
+
+
+def _keystream(seed: bytes) -> CipherContext:
+    if len(seed) != SEED_BYTES:
+        raise IdentityError(f"expected a seed of {SEED_BYTES} bytes, got {len(seed)}")
+    # A zero nonce is sound because a seed serves one stream only.
+    return Cipher(algorithms.AES(seed), modes.CTR(bytes(16))).encryptor()
