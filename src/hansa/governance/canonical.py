@@ -1,0 +1,71 @@
+"""Canonical JSON: one byte string for one value, so that a digest or a signature means the same to everybody.
+
+Guarantees: equal values give equal bytes; object keys sorted by UTF-16 code units; numbers written as ECMAScript
+writes them; no whitespace. Does NOT guarantee anything for integers beyond 2^53, which are refused.
+Source: RFC 8785 (JSON Canonicalization Scheme).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+
+from hansa.errors import ConfigurationError
+
+_EXPECTED = "expected null, bool, number, string, list or object with string keys"
+_SAFE_INTEGER = 2**53
+
+
+def canonical(value: object) -> bytes:
+    """Return the canonical UTF-8 bytes of a JSON value.
+
+    Raises:
+        ConfigurationError: The value is no JSON value, a number is not finite or an integer is beyond 2^53.
+
+    >>> canonical({"b": 1e-7, "a": [1.0, True, None]})
+    b'{"a":[1,true,null],"b":1e-7}'
+    """
+    return _write(value).encode()
+
+
+def _write(value: object) -> str:
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, str):
+        return json.dumps(value, ensure_ascii=False)
+    if isinstance(value, int):
+        if abs(value) > _SAFE_INTEGER:
+            raise ConfigurationError(f"integer {value} is beyond 2^53; write it as a string")
+        return str(value)
+    if isinstance(value, float):
+        return _number(value)
+    if isinstance(value, Mapping):
+        if not all(isinstance(key, str) for key in value):
+            raise ConfigurationError(f"{_EXPECTED}; got a key that is no string")
+        keys = sorted(value, key=lambda key: key.encode("utf-16-be"))
+        return "{" + ",".join(f"{_write(key)}:{_write(value[key])}" for key in keys) + "}"
+    if isinstance(value, Sequence) and not isinstance(value, bytes):
+        return "[" + ",".join(_write(item) for item in value) + "]"
+    raise ConfigurationError(f"{_EXPECTED}; got {type(value).__name__}")
+
+
+def _number(value: float) -> str:
+    """Write a float as ECMAScript's Number::toString does (shortest digits that read back the same)."""
+    if not math.isfinite(value):
+        raise ConfigurationError("a number must be finite")
+    if value == 0:
+        return "0"
+    sign, digits, exponent = Decimal(repr(value)).as_tuple()
+    text = "".join(map(str, digits)).rstrip("0")
+    point = len(digits) + int(exponent)  # decimal point's place counted from the first digit
+    minus = "-" if sign else ""
+    if len(text) <= point <= 21:
+        return minus + text + "0" * (point - len(text))
+    if 0 < point <= 21:
+        return f"{minus}{text[:point]}.{text[point:]}"
+    if -6 < point <= 0:
+        return f"{minus}0.{'0' * -point}{text}"
+    fraction = f".{text[1:]}" if len(text) > 1 else ""
+    return f"{minus}{text[0]}{fraction}e{'+' if point > 0 else '-'}{abs(point - 1)}"

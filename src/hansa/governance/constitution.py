@@ -1,0 +1,300 @@
+"""The constitution: one file, signed by every member, from which every limit comes.
+
+A canonical JSON object (RFC 8785) and, beside it, one Ed25519 signature a member over its bytes. Flags, environment
+and messages cannot widen what stands here: a member's door compares each manifest with this file.
+
+Derived, never stored: `quorum = floor((n + c) / 2) + 1` (two quorums share an honest member).
+
+Guarantees: an unknown field, a missing one, or two that contradict each other are refused with the clause; a
+constitution that is not signed by all its members does not open a door.
+Does NOT guarantee that the limits are wise; it only makes them the same for everybody.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from hansa.crypto.signature import parse_public, verify
+from hansa.errors import ConfigurationError, SignatureError
+from hansa.governance.canonical import canonical
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from hansa.crypto.signature import Signer
+
+SIGNATURE_TYPE: Final = "application/vnd.hansa.constitution+json"
+WORD_LIMIT: Final = 2**31
+MAX_FILE_BYTES: Final = 1_000_000
+_NAME = re.compile(r"[a-z0-9-]{1,40}")
+
+
+class Party(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A member or the coordinator: its name and its identity key (`ed25519:...`)."""
+
+    name: str
+    identity_key: str
+
+
+class Purpose(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What may be summed, how finely, with how much noise, and how much of it in all.
+
+    `values` is the vector's length; a purpose about bars has `values_per_bar` values for each bar of its span and
+    `values` in front of them. `sensitivity` is the largest L2 change that one `unit` can make to the vector,
+    `noise_multiplier` the ratio sigma / sensitivity of the sum's noise. `epsilon` at `delta` is the budget of one
+    period (`year`, or `day` of the data).
+    """
+
+    values: int
+    values_per_bar: int
+    value_bound: float
+    scale: int
+    sensitivity: float
+    noise_multiplier: float
+    unit: str
+    period: str
+    epsilon: float
+    delta: float
+
+
+class Sums(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One line of the round: `count` secure sums of `purpose`, one after another."""
+
+    purpose: str
+    count: int
+
+
+class Schedule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """When rounds begin: five cron fields read in an IANA time zone."""
+
+    cron: str
+    time_zone: str
+
+
+class Deadlines(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How long each step waits for those who are missing, in seconds from the step's message."""
+
+    setup_seconds: float
+    upload_seconds: float
+    agree_seconds: float
+    open_seconds: float
+
+
+class Market(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What is measured together: baskets of markets, the log measures of a bar, the one that is the cost."""
+
+    bar_seconds: int
+    baskets: dict[str, tuple[str, ...]]
+    measures: tuple[str, ...]
+    cost: str
+    volume_unit: float
+    weight_cap: float
+    history_days: int
+
+
+class Constitution(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Every limit of one federation; see the module's docstring."""
+
+    version: int
+    federation: str
+    members: tuple[Party, ...]
+    coordinator: Party
+    colluders: int
+    minimum_cohort: int
+    attempts: int
+    market: Market
+    purposes: dict[str, Purpose]
+    round: tuple[Sums, ...]
+    schedule: Schedule
+    deadlines: Deadlines
+
+    @property
+    def quorum(self) -> int:
+        """Signatures that make a cohort binding."""
+        return (len(self.members) + self.colluders) // 2 + 1
+
+    def bytes(self) -> bytes:
+        """Canonical JSON of this constitution."""
+        return canonical(msgspec.to_builtins(self))
+
+    def digest(self) -> str:
+        """SHA-256 of the canonical bytes, in hexadecimal."""
+        return hashlib.sha256(self.bytes()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class SignedConstitution:
+    """A constitution and its members' signatures by name."""
+
+    constitution: Constitution
+    signatures: Mapping[str, bytes]
+
+    def signed_by(self, name: str, signer: Signer) -> SignedConstitution:
+        """Return a copy with the signature of member `name` added.
+
+        Raises:
+            ConfigurationError: `name` is no member, or the key is not the one the constitution names.
+        """
+        keys = {party.name: party.identity_key for party in self.constitution.members}
+        if keys.get(name) != signer.public:
+            raise ConfigurationError(f"constitution: members: {name} with key {signer.public} is not a member")
+        signature = signer.sign(SIGNATURE_TYPE, self.constitution.bytes())
+        return SignedConstitution(self.constitution, {**self.signatures, name: signature})
+
+    def require_all_signatures(self) -> Constitution:
+        """Return the constitution if every member has signed it.
+
+        Raises:
+            SignatureError: A signature is missing or wrong; the message names the member.
+        """
+        body = self.constitution.bytes()
+        for party in self.constitution.members:
+            if party.name not in self.signatures:
+                raise SignatureError(f"constitution: no signature of {party.name}; ask it to sign this version")
+            verify(parse_public(party.identity_key), SIGNATURE_TYPE, body, self.signatures[party.name])
+        return self.constitution
+
+
+def parse(data: bytes) -> Constitution:
+    """Read and check a constitution.
+
+    Raises:
+        ConfigurationError: A field is unknown, missing, of the wrong type or contradicts another; the clause is named.
+    """
+    try:
+        constitution = msgspec.json.decode(data, type=Constitution)
+    except msgspec.DecodeError as error:
+        raise ConfigurationError(f"constitution: {error}") from error
+    check(constitution)
+    return constitution
+
+
+def check(constitution: Constitution) -> None:
+    """Refuse a constitution that contradicts itself.
+
+    Raises:
+        ConfigurationError: Names the clause, what it must satisfy and what it says.
+    """
+    names = [party.name for party in (*constitution.members, constitution.coordinator)]
+    members = len(constitution.members)
+    clauses = {
+        f"version: expected 1, got {constitution.version}": constitution.version == 1,
+        "federation: a name is 1-40 of a-z, 0-9, -": bool(_NAME.fullmatch(constitution.federation)),
+        "members: names are 1-40 of a-z, 0-9, - and unique, the coordinator's too": len(set(names)) == len(names)
+        and all(_NAME.fullmatch(name) for name in names),
+        "members: sorted by name": names[:-1] == sorted(names[:-1]),
+        f"members: at least 3, got {members}": members >= 3,
+        f"colluders: 0 <= c < n/3, got c={constitution.colluders}, n={members}": constitution.colluders >= 0
+        and 3 * constitution.colluders < members,
+        f"minimum_cohort: between max(3, c + 2, quorum {constitution.quorum}) and n={members}, "
+        f"got {constitution.minimum_cohort}": max(3, constitution.colluders + 2, constitution.quorum)
+        <= constitution.minimum_cohort
+        <= members,
+        "attempts: 1 to 10": 1 <= constitution.attempts <= 10,
+        "round: names a purpose that is not there, or a count below 1": all(
+            line.purpose in constitution.purposes and line.count >= 1 for line in constitution.round
+        ),
+        "schedule.cron: five fields": len(constitution.schedule.cron.split()) == 5,
+        "deadlines: more than 0 s and at most a day": all(
+            0 < seconds <= 86_400 for seconds in msgspec.structs.astuple(constitution.deadlines)
+        ),
+    }
+    _refuse(clauses)
+    _check_market(constitution.market)
+    for name, purpose in constitution.purposes.items():
+        _check_purpose(name, purpose, members)
+
+
+def _check_market(market: Market) -> None:
+    members = [name for names in market.baskets.values() for name in names]
+    _refuse(
+        {
+            "market.bar_seconds: divides a day": market.bar_seconds > 0 and 86_400 % market.bar_seconds == 0,
+            "market.baskets: at least one, none empty, no market twice": bool(market.baskets)
+            and all(market.baskets.values())
+            and len(set(members)) == len(members),
+            "market.measures: at least one, none twice": bool(market.measures)
+            and len(set(market.measures)) == len(market.measures),
+            f"market.cost: one of the measures, got {market.cost}": market.cost in market.measures,
+            "market.volume_unit: above 0": math.isfinite(market.volume_unit) and market.volume_unit > 0,
+            "market.weight_cap: above 0, at most 1": 0 < market.weight_cap <= 1,
+            "market.history_days: 1 to 10000": 1 <= market.history_days <= 10_000,
+        }
+    )
+
+
+def _check_purpose(name: str, purpose: Purpose, members: int) -> None:
+    numbers = (
+        purpose.value_bound,
+        purpose.sensitivity,
+        purpose.noise_multiplier,
+        purpose.epsilon,
+        purpose.delta,
+    )
+    sigma = purpose.noise_multiplier * purpose.sensitivity * purpose.scale
+    reach = members * purpose.value_bound * purpose.scale + 12 * sigma
+    _refuse(
+        {
+            f"purposes.{name}: a name is 1-40 of a-z, 0-9, -": bool(_NAME.fullmatch(name)),
+            f"purposes.{name}: numbers are finite and above 0": all(math.isfinite(x) and x > 0 for x in numbers),
+            f"purposes.{name}.values: 0 to 10000000, with values_per_bar at least 1 in all": 0
+            <= purpose.values
+            <= 10_000_000
+            and 0 <= purpose.values_per_bar <= 1_000_000
+            and purpose.values + purpose.values_per_bar >= 1,
+            f"purposes.{name}.scale: 1 to 2^30": 1 <= purpose.scale <= 2**30,
+            f"purposes.{name}.delta: at most 1e-3": purpose.delta <= 1e-3,
+            f"purposes.{name}.period: year or day": purpose.period in {"year", "day"},
+            f"purposes.{name}: n * value_bound * scale + 12 sigma = {reach:.3g} must stay below 2^31": reach
+            < WORD_LIMIT,
+        }
+    )
+
+
+def _refuse(clauses: Mapping[str, bool]) -> None:
+    for clause, holds in clauses.items():
+        if not holds:
+            raise ConfigurationError(f"constitution: {clause}")
+
+
+def write(path: Path, signed: SignedConstitution) -> None:
+    """Write a signed constitution to `path` in one step (a temporary file, then a rename)."""
+    document = {
+        "constitution": msgspec.to_builtins(signed.constitution),
+        "signatures": {name: signature.hex() for name, signature in sorted(signed.signatures.items())},
+    }
+    temporary = path.with_suffix(".tmp")
+    temporary.write_bytes(msgspec.json.format(msgspec.json.encode(document), indent=2) + b"\n")
+    temporary.replace(path)
+
+
+def read(path: Path) -> SignedConstitution:
+    """Read a signed constitution; the signatures are not yet checked.
+
+    Raises:
+        ConfigurationError: The file is absent, too large or not a constitution.
+    """
+
+    class Document(msgspec.Struct, forbid_unknown_fields=True):
+        constitution: msgspec.Raw
+        signatures: dict[str, str]
+
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise ConfigurationError(f"constitution: cannot read {path.name}: {error.strerror}") from error
+    if len(data) > MAX_FILE_BYTES:
+        raise ConfigurationError(f"constitution: {path.name} has {len(data)} bytes; at most {MAX_FILE_BYTES}")
+    try:
+        document = msgspec.json.decode(data, type=Document)
+        signatures = {name: bytes.fromhex(text) for name, text in document.signatures.items()}
+    except (msgspec.DecodeError, ValueError) as error:
+        raise ConfigurationError(f"constitution: {path.name}: {error}") from error
+    return SignedConstitution(parse(bytes(document.constitution)), signatures)

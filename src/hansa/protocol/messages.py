@@ -1,0 +1,236 @@
+"""Messages of a federation and the signed envelope around each.
+
+Envelope (MessagePack array): `[type, sender, payload, signature]`; the signature covers the DSSE pre-authentication
+encoding of (type, payload), the payload names its own epoch or manifest, so that no message can be moved elsewhere.
+
+Guarantees: what `open_envelope` returns was signed by the key given, has exactly the fields of its type and is no
+larger than the limit given; lengths are bounded before anything is built from them.
+Does NOT guarantee: freshness or uniqueness; the sessions check those.
+Source: DSSE 1.0.2 (pre-authentication encoding); MessagePack.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Final, TypeVar
+
+import msgspec
+
+from hansa.crypto.signature import parse_public, verify
+from hansa.errors import MessageError
+
+if TYPE_CHECKING:
+    from hansa.crypto.signature import Signer
+
+TYPE_PREFIX: Final = "application/vnd.hansa."
+ENVELOPE_OVERHEAD_BYTES: Final = 512
+SMALL_BYTES: Final = 1 << 20
+
+
+class Payload(msgspec.Struct, frozen=True, forbid_unknown_fields=True, array_like=False):
+    """Root of everything that travels inside an envelope."""
+
+    @classmethod
+    def media_type(cls) -> str:
+        """Return the type that the envelope's signature covers."""
+        return f"{TYPE_PREFIX}{cls.__name__.lower()}+msgpack"
+
+
+class Setup(Payload, frozen=True):
+    """A member's encryption key for the epoch, under the constitution it has checked."""
+
+    epoch: str
+    constitution: str
+    encryption_key: bytes
+
+
+class Epoch(Payload, frozen=True):
+    """The coordinator's list of who set up: member names and the SHA-256 of their set-up messages."""
+
+    epoch: str
+    members: tuple[str, ...]
+    setups: tuple[bytes, ...]
+
+
+class Halves(Payload, frozen=True):
+    """One sealed half of a pair secret for every other member of the epoch."""
+
+    epoch: str
+    sealed: dict[str, bytes]
+
+
+class Manifest(Payload, frozen=True):
+    """The description of one secure sum; its digest binds masks, noise and signatures.
+
+    `span_start_ns` and `span_end_ns` say which bars the statistic is about (end-of-bar stamps, both inclusive);
+    `position` orders the session in its round, `attempt` counts its repetitions.
+    """
+
+    federation: str
+    constitution: str
+    epoch: str
+    epoch_id: bytes
+    session: str
+    round: int
+    position: int
+    index: int
+    attempt: int
+    purpose: str
+    length: int
+    span_start_ns: int
+    span_end_ns: int
+    participants: tuple[str, ...]
+
+    def digest(self) -> bytes:
+        """SHA-256 of the manifest's own encoding."""
+        return hashlib.sha256(b"hansa/manifest/1" + encode(self)).digest()
+
+
+class Upload(Payload, frozen=True):
+    """A masked, noised vector (little-endian uint32 words); a commitment to each mask seed; recovery packages.
+
+    The commitment to a seed is its SHA-256: an opened seed that does not fit names the member that gave it.
+    """
+
+    manifest: bytes
+    words: bytes
+    commitments: dict[str, bytes]
+    recovery: dict[str, bytes]
+
+
+class Cohort(Payload, frozen=True):
+    """Who is in the sum: names in order, and the SHA-256 of the upload that each one sent."""
+
+    manifest: bytes
+    members: tuple[str, ...]
+    uploads: tuple[bytes, ...]
+
+    def root(self) -> bytes:
+        """SHA-256 of the cohort's own encoding: what a quorum signs."""
+        return hashlib.sha256(b"hansa/cohort/1" + encode(self)).digest()
+
+
+class Agreement(Payload, frozen=True):
+    """A member's one signature on a cohort of this manifest."""
+
+    manifest: bytes
+    root: bytes
+
+
+class Certificate(Payload, frozen=True):
+    """A cohort's root and the agreement envelopes of a quorum of its members."""
+
+    manifest: bytes
+    root: bytes
+    agreements: tuple[bytes, ...]
+
+
+class Opening(Payload, frozen=True):
+    """The session's mask seeds that a cohort member shares with each dropped peer."""
+
+    manifest: bytes
+    root: bytes
+    seeds: dict[str, bytes]
+
+
+class Recover(Payload, frozen=True):
+    """A request for the shares of vanished cohort members, with their packages for each receiver."""
+
+    manifest: bytes
+    root: bytes
+    packages: dict[str, dict[str, bytes]]
+
+
+class Shares(Payload, frozen=True):
+    """Shares of the mask seeds between vanished cohort members and dropped peers: `{vanished: {dropped: share}}`."""
+
+    manifest: bytes
+    root: bytes
+    shares: dict[str, dict[str, bytes]]
+
+
+class Result(Payload, frozen=True):
+    """The opened sum (little-endian int32 words) of the certified cohort."""
+
+    manifest: bytes
+    root: bytes
+    members: tuple[str, ...]
+    words: bytes
+
+
+class Died(Payload, frozen=True):
+    """A session that ended without opening anything, and why."""
+
+    manifest: bytes
+    reason: str
+
+
+class _Envelope(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    type: str
+    sender: str
+    payload: bytes
+    signature: bytes
+
+
+PayloadT = TypeVar("PayloadT", bound=Payload)
+_encoder = msgspec.msgpack.Encoder(order="deterministic")
+_envelopes = msgspec.msgpack.Decoder(_Envelope)
+
+
+def encode(payload: Payload) -> bytes:
+    """Return the deterministic MessagePack bytes of a payload."""
+    return _encoder.encode(payload)
+
+
+def seal_envelope(payload: Payload, *, sender: str, signer: Signer) -> bytes:
+    """Sign `payload` and return the envelope's bytes."""
+    body = encode(payload)
+    kind = type(payload).media_type()
+    return _encoder.encode(_Envelope(kind, sender, body, signer.sign(kind, body)))
+
+
+def open_envelope(
+    data: bytes, expected: type[PayloadT], *, sender: str, key: str, limit: int = SMALL_BYTES
+) -> PayloadT:
+    """Check an envelope and return its payload.
+
+    Args:
+        data: Bytes as they came.
+        expected: Type that this step of the protocol allows.
+        sender: Who the subject says it is.
+        key: That sender's identity key from the constitution.
+        limit: Largest payload, bytes.
+
+    Raises:
+        MessageError: Too large, malformed, of another type or sender.
+        SignatureError: The signature is not that key's.
+    """
+    if len(data) > limit + ENVELOPE_OVERHEAD_BYTES:
+        raise MessageError(f"{expected.__name__} from {sender}: {len(data)} bytes; at most {limit} are allowed")
+    try:
+        envelope = _envelopes.decode(data)
+    except msgspec.DecodeError as error:
+        raise MessageError(f"{expected.__name__} from {sender}: not an envelope: {error}") from error
+    if envelope.type != expected.media_type() or envelope.sender != sender:
+        raise MessageError(
+            f"expected {expected.media_type()} from {sender}; got {envelope.type[:80]!r} from {envelope.sender[:40]!r}"
+        )
+    verify(parse_public(key), envelope.type, envelope.payload, envelope.signature)
+    try:
+        return msgspec.msgpack.decode(envelope.payload, type=expected)
+    except msgspec.DecodeError as error:
+        raise MessageError(f"{expected.__name__} from {sender}: {error}") from error
+
+
+def claimed_sender(data: bytes) -> str:
+    """Return the sender that an envelope names, before any check of its signature.
+
+    Raises:
+        MessageError: The bytes are no envelope.
+    """
+    if len(data) > SMALL_BYTES:
+        raise MessageError(f"an envelope of {len(data)} bytes; at most {SMALL_BYTES} are expected here")
+    try:
+        return _envelopes.decode(data).sender
+    except msgspec.DecodeError as error:
+        raise MessageError(f"not an envelope: {error}") from error
