@@ -207,7 +207,8 @@ def _boundaries(weights: list[int]) -> list[int]:
     boundaries = []
     for weight in (*reversed(weights[1:]), *weights[:-1]):
         cumulated += weight
-        boundaries.append((cumulated << 128) // total)
+        # A weight too small for the fixed point must not carry the last boundary to 2^128.
+        boundaries.append(min((cumulated << 128) // total, 2**128 - 1))
     return boundaries
 
 
