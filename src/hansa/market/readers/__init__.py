@@ -1,0 +1,1 @@
+"""Readers: files of a broker's own formats in, frames of the bars contract out."""
