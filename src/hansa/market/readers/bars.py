@@ -4,7 +4,7 @@
 |---|---|
 | start | `timestamp`, `open_time`, `datetime_utc`, `datetime`, `date`, `time`, `dt`, `index`, `__index_level_0__` |
 | price | `open`, `high`, `low`, `close`, divided by `price_scale` |
-| size | `volume`; `buy_vol` and `sell_vol`, or `taker_buy_base` (signed = 2 taker buys - volume); `trades`, `n_trades` |
+| size | `volume`; `buy_vol`, `sell_vol` or `taker_buy_base` (signed: 2 taker buys - volume); `trades`, `n_trades` |
 | quotes | `tick_volume`: a count of quotes, no volume; dropped unless `tick_volume_as` says what it stands for |
 | contract | a file with `ts_ns`, `market`, `venue` is already bars (END stamps) and is checked only |
 

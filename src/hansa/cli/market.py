@@ -1,0 +1,282 @@
+"""`hansa market`: import files into bars, describe the faults of bars."""
+
+from __future__ import annotations
+
+import os
+import re
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final, Literal, cast
+
+import msgspec
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from hansa.errors import ConfigurationError, DataError, HansaError
+from hansa.market.quality import Quality, describe, usual_spacing_ns
+from hansa.market.readers.bars import attach_signed, read_bars
+from hansa.market.readers.binance_depth import read_depth_stream
+from hansa.market.sources import split_name
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    import polars as pl
+
+app = typer.Typer(help="Import market data into bars, and describe the gaps and faults of bars.", no_args_is_help=True)
+
+_SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+_QUOTE_CURRENCIES: Final = ("USDT", "USDC", "USD", "EUR", "GBP", "JPY", "CHF", "CAD", "AUD", "BTC", "ETH")
+_SUFFIXES: Final = (".parquet", ".csv", ".csv.gz", ".gz")
+_FAULT_EXIT: Final = 2
+
+
+class FileFormat(StrEnum):
+    """Formats that `import` reads."""
+
+    BARS = "bars"
+    BINANCE_DEPTH = "binance-depth"
+
+
+class TickVolumeAs(StrEnum):
+    """Contract column that a count of quotes may stand in for."""
+
+    VOLUME = "volume"
+    TRADES = "trades"
+
+
+@dataclass(frozen=True, slots=True)
+class _Options:
+    market: str | None
+    venue: str | None
+    bar_ns: int
+    clock: str
+    price_scale: float
+    tick_volume_as: Literal["volume", "trades"] | None
+    asset: str | None
+    file_format: FileFormat
+
+
+MarketOption = Annotated[str | None, typer.Option("--market", help="Market, such as USDC-USD; else from the name.")]
+VenueOption = Annotated[str | None, typer.Option("--venue", help="Venue, such as kraken; else from the name.")]
+ClockOption = Annotated[str, typer.Option(help="Zone of times without one: IANA zone, +02:00, or both.")]
+ScaleOption = Annotated[float, typer.Option(help="Divisor of prices; 100000 where 94371 is 0.94371.")]
+AssetOption = Annotated[str | None, typer.Option(help="Keep the rows of this asset of a file with many.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+TickOption = Annotated[TickVolumeAs | None, typer.Option(help="What a count of quotes stands in for.")]
+
+
+@app.command("import")
+def import_(
+    sources: Annotated[list[Path], typer.Argument(metavar="SRC...", help="Files or directories.")],
+    out: Annotated[Path, typer.Option(help="Directory of the bars; made if absent.")],
+    market: MarketOption = None,
+    venue: VenueOption = None,
+    bar: Annotated[str, typer.Option(help="Length of the bars: 30s, 1m, 1h, 1d.")] = "1m",
+    clock: ClockOption = "UTC",
+    price_scale: ScaleOption = 1.0,
+    tick_volume_as: TickOption = None,
+    asset: AssetOption = None,
+    file_format: Annotated[FileFormat, typer.Option("--format", help="Format of the files.")] = FileFormat.BARS,
+    as_json: JsonOption = False,
+) -> None:
+    """Read files, check them, and write <venue>_<market>.parquet."""
+    with _one_line_errors():
+        stands_for = cast(
+            "Literal['volume', 'trades'] | None", None if tick_volume_as is None else tick_volume_as.value
+        )
+        options = _Options(market, venue, parse_bar(bar), clock, price_scale, stands_for, asset, file_format)
+        plain, signed = _plan(sources, options)
+        reports = _import_all(plain, signed, out, options)
+        unused = [str(path) for key, path in signed.items() if key not in plain]
+        if as_json:
+            written = [msgspec.json.decode(report.to_json()) for report in reports]
+            typer.echo(msgspec.json.encode({"written": written, "signed_without_series": unused}).decode())
+            return
+        _print_table(reports)
+        for path in unused:
+            Console(stderr=True).print(
+                f"left out: {path}: signed volume without a plain series of its market", soft_wrap=True
+            )
+
+
+@app.command("describe")
+def describe_(
+    path: Annotated[Path, typer.Argument(help="File of bars, or directory of them.")],
+    market: MarketOption = None,
+    venue: VenueOption = None,
+    bar: Annotated[str | None, typer.Option(help="Length of the bars; else the usual distance.")] = None,
+    clock: ClockOption = "UTC",
+    price_scale: ScaleOption = 1.0,
+    asset: AssetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show the gaps and faults of bars."""
+    with _one_line_errors():
+        bar_ns = None if bar is None else parse_bar(bar)
+        options = _Options(market, venue, bar_ns or parse_bar("1m"), clock, price_scale, None, asset, FileFormat.BARS)
+        plain, _ = _plan([path], options)
+        reports = []
+        for key, file in plain.items():
+            bars = _read(file, key, options)
+            reports.append(describe(bars, bar_ns or usual_spacing_ns(bars)))
+        if as_json:
+            typer.echo(msgspec.json.encode([msgspec.json.decode(report.to_json()) for report in reports]).decode())
+        else:
+            _print_table(reports)
+
+
+def parse_bar(text: str) -> int:
+    """Read a length of time such as `30s`, `5m`, `1h`, `1d`.
+
+    Args:
+        text: Positive whole number and unit.
+
+    Returns:
+        Length, ns.
+
+    Raises:
+        ConfigurationError: The text has another form.
+    """
+    match = re.fullmatch(r"([1-9]\d*)([smhd])", text.strip())
+    if match is None:
+        raise ConfigurationError(f"expected a bar length such as 30s, 5m, 1h or 1d; got {text!r}")
+    return int(match[1]) * _SECONDS[match[2]] * 1_000_000_000
+
+
+def market_name(text: str) -> str:
+    """Spell a market of a file's name as BASE-QUOTE.
+
+    Args:
+        text: `usdcusd`, `btc_eur` or `BTC-USD`.
+
+    Returns:
+        Name such as `USDC-USD`.
+
+    Raises:
+        ConfigurationError: The quote currency cannot be told.
+    """
+    upper = re.sub(r"[_/]", "-", text.upper())
+    if "-" in upper:
+        return upper
+    for quote in _QUOTE_CURRENCIES:
+        if upper.endswith(quote) and len(upper) > len(quote) + 1:
+            return f"{upper.removesuffix(quote)}-{quote}"
+    raise ConfigurationError(f"cannot tell base and quote currency of {text!r}; give --market BASE-QUOTE")
+
+
+@contextmanager
+def _one_line_errors() -> Iterator[None]:
+    try:
+        yield
+    except HansaError as error:
+        typer.echo(f"hansa market: {error}", err=True)
+        raise typer.Exit(_FAULT_EXIT) from error
+
+
+def _plan(paths: Sequence[Path], options: _Options) -> tuple[dict[tuple[str, str], Path], dict[tuple[str, str], Path]]:
+    plain: dict[tuple[str, str], Path] = {}
+    signed: dict[tuple[str, str], Path] = {}
+    for path in paths:
+        files = sorted(p for p in path.iterdir() if p.name.endswith(_SUFFIXES)) if path.is_dir() else [path]
+        for file in files:
+            group = signed if file.name.startswith("signed_") else plain
+            key = _key(file, options)
+            if key in group:
+                raise DataError(f"{file}: {group[key].name} is {key[0]} at {key[1]} too; import one of them")
+            group[key] = file
+    if not plain:
+        raise DataError(f"{', '.join(map(str, paths))}: expected files {', '.join(_SUFFIXES)}; found none")
+    return plain, signed
+
+
+def _key(file: Path, options: _Options) -> tuple[str, str]:
+    named = split_name(file)
+    venue = options.venue or (named and named[0])
+    market = options.market or (named and market_name(named[1]))
+    if not venue or not market:
+        raise ConfigurationError(f"{file}: the name is not <venue>_<market>; give --venue and --market")
+    return market, venue
+
+
+def _read(file: Path, key: tuple[str, str], options: _Options) -> pl.DataFrame:
+    market, venue = key
+    if options.file_format is FileFormat.BINANCE_DEPTH:
+        return read_depth_stream(file, market=market, venue=venue, bar_ns=options.bar_ns)
+    return read_bars(
+        file,
+        market=market,
+        venue=venue,
+        bar_ns=options.bar_ns,
+        clock=options.clock,
+        price_scale=options.price_scale,
+        tick_volume_as=options.tick_volume_as,
+        asset=options.asset,
+    )
+
+
+def _import_all(
+    plain: dict[tuple[str, str], Path], signed: dict[tuple[str, str], Path], out: Path, options: _Options
+) -> list[Quality]:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigurationError(f"{out}: cannot be made a directory; give another --out") from error
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    reports = []
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("import", total=len(plain))
+        for key, file in plain.items():
+            progress.update(task, description=file.name)
+            bars = _read(file, key, options)
+            if key in signed:
+                bars = attach_signed(bars, _read(signed[key], key, options))
+            _write(bars, out / f"{key[1]}_{key[0]}.parquet")
+            reports.append(describe(bars, options.bar_ns))
+            progress.advance(task)
+    return reports
+
+
+def _write(bars: pl.DataFrame, target: Path) -> None:
+    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
+    try:
+        bars.write_parquet(partial, compression="zstd")
+        partial.replace(target)
+    except OSError as error:
+        raise DataError(f"{target}: cannot be written ({type(error).__name__}); check space and permissions") from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _print_table(reports: list[Quality]) -> None:
+    table = Table(title="Bars: gaps and faults")
+    for name in ("market", "venue", "rows", "from", "to", "missing", "gaps", "longest", "no volume", "signed"):
+        table.add_column(name, justify="left" if name in {"market", "venue", "from", "to"} else "right")
+    table.add_column("suspicious", justify="right")
+    table.add_column("locked", justify="right")
+    for report in reports:
+        empty = "unknown" if report.zero_volume_share is None else f"{report.zero_volume_share:.1%}"
+        table.add_row(
+            report.market,
+            report.venue,
+            str(report.rows),
+            _minute(report.first_ns),
+            _minute(report.last_ns),
+            f"{report.gaps.missing_share:.1%}",
+            str(report.gaps.count),
+            str(report.gaps.longest_bars),
+            empty,
+            f"{report.signed_volume_share:.0%}",
+            str(len(report.suspicious_prints)),
+            str(report.locked_bars),
+        )
+    Console().print(table)
+
+
+def _minute(ts_ns: int) -> str:
+    return f"{datetime.fromtimestamp(ts_ns / 1e9, tz=UTC):%Y-%m-%d %H:%M}"
