@@ -1,0 +1,182 @@
+"""The liquidity stress index, 0 to 100, computed from the published state: anyone can compute it again.
+
+    z^k = sign_k * robust z-score of the state against the same time of day before t, clipped to 4
+    s^k = rank of z^k among its own past, in (0, 1)
+    LSI = 100 sqrt( (a∘s)ᵀ C (a∘s) ),   C = EWMA(0.98) correlation of s - 1/2,   a >= 0, sum a = 1
+    system LSI = 100 sqrt( (v∘L)ᵀ R (v∘L) ) / 100 over baskets L, R likewise
+
+All ranks 1 and all correlations 1 give 100. A missing component drops out and the weights of the others are scaled up.
+
+Guarantees: point in time: the value at t depends on bars <= t alone, by a fixed published rule without fitted values.
+NaN, never calm, while the past is too short or every component is missing.
+
+Does NOT guarantee: a calibrated probability; the index is a rank, so a whole year of stress looks ordinary in the end.
+Until `rank_window_bars` of past exist, the rank is among what there is.
+
+Source: Hollo, Kremer, Lo Duca, CISS, ECB WP 1426, 2012 (ranks, portfolio form, EWMA correlations); Adrian,
+Fleming, Vogt, FRBNY SR 827 (components).
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right, insort
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from hansa.errors import ModelError
+from hansa.market.features import trailing_zscores
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, Int
+
+
+@dataclass(frozen=True, slots=True)
+class IndexRule:
+    """The published rule of an index.
+
+    Attributes:
+        signs: +1 where a high measure is stress (spread, impact, range), -1 where a low one is (depth, volume).
+        weights: Weight of each measure, >= 0; used as shares of their sum.
+        score_window_bars: How far back the z-score looks, bars.
+        score_minimum: Fewest earlier values at the same time of day.
+        rank_window_bars: How far back the rank looks, bars.
+        rank_minimum: Fewest earlier scores.
+        decay: Weight of the past in the EWMA, per bar.
+    """
+
+    signs: tuple[int, ...]
+    weights: tuple[float, ...]
+    score_window_bars: int = 60 * 288
+    score_minimum: int = 5
+    rank_window_bars: int = 250 * 288
+    rank_minimum: int = 288
+    decay: float = 0.98
+
+
+def stress_index(
+    state: Float[np.ndarray, "time measure"], slot: Int[np.ndarray, " time"], rule: IndexRule
+) -> Float[np.ndarray, " time"]:
+    """Compute the LSI of one basket at every bar.
+
+    Args:
+        state: Published log measures, NaN where nothing was published, shape (time, measure).
+        slot: Slot of the day of each bar.
+        rule: The published rule.
+
+    Returns:
+        LSI, 0 to 100, NaN while the past is too short, shape (time).
+
+    Raises:
+        ModelError: The rule does not fit the state.
+    """
+    _check(state, slot, rule)
+    ranks = np.column_stack(
+        [
+            trailing_rank(
+                sign
+                * trailing_zscores(
+                    state[:, k], slot, window_bars=rule.score_window_bars, minimum=rule.score_minimum, clip=4.0
+                ),
+                window_bars=rule.rank_window_bars,
+                minimum=rule.rank_minimum,
+            )
+            for k, sign in enumerate(rule.signs)
+        ]
+    )
+    return 100.0 * _portfolio(ranks, np.array(rule.weights), rule.decay)
+
+
+def system_index(
+    indices: Float[np.ndarray, "time basket"], turnover: Float[np.ndarray, " basket"], *, decay: float = 0.98
+) -> Float[np.ndarray, " time"]:
+    """Combine the LSI of the baskets into one, weighted by turnover.
+
+    Args:
+        indices: LSI of each basket, shape (time, basket).
+        turnover: Weight of each basket, >= 0, published; used as shares of their sum.
+        decay: Weight of the past in the EWMA of cross-basket correlations, per bar.
+
+    Returns:
+        System LSI, 0 to 100, NaN where every basket's is, shape (time).
+
+    Raises:
+        ModelError: There is not one weight of 0 or more for each basket.
+    """
+    if indices.ndim != 2 or turnover.shape != indices.shape[1:] or not (turnover >= 0).all() or not turnover.any():
+        raise ModelError(f"expected one turnover of 0 or more a basket of {indices.shape}, got {turnover}")
+    return 100.0 * _portfolio(indices / 100.0, turnover, decay)
+
+
+def trailing_rank(values: Float[np.ndarray, " time"], *, window_bars: int, minimum: int) -> Float[np.ndarray, " time"]:
+    """Rank each value among the finite ones of the `window_bars` bars before it: (below + ties/2 + 1/2) / (n + 1).
+
+    Args:
+        values: Shape (time), NaN where missing.
+        window_bars: Bars before t that count.
+        minimum: Fewest finite values among them.
+
+    Returns:
+        Ranks in (0, 1), NaN where the value is missing or the past too short, shape (time).
+
+    >>> trailing_rank(np.array([1.0, 2.0, 0.0]), window_bars=9, minimum=1).round(3)
+    array([  nan, 0.75 , 0.167])
+    """
+    ranks = np.full(values.size, np.nan)
+    past: list[float] = []
+    for bar, value in enumerate(values.tolist()):
+        if bar > window_bars:
+            leaving = float(values[bar - window_bars - 1])
+            if leaving == leaving:  # noqa: PLR0124 - NaN differs from itself
+                del past[bisect_left(past, leaving)]
+        if value != value:  # noqa: PLR0124 - likewise
+            continue
+        if len(past) >= minimum:
+            below, upto = bisect_left(past, value), bisect_right(past, value)
+            ranks[bar] = ((below + upto) / 2 + 0.5) / (len(past) + 1)
+        insort(past, value)
+    return ranks
+
+
+def _check(state: Float[np.ndarray, "time measure"], slot: Int[np.ndarray, " time"], rule: IndexRule) -> None:
+    measures = state.shape[1] if state.ndim == 2 else -1
+    if slot.shape != state.shape[:1] or not measures == len(rule.signs) == len(rule.weights):
+        raise ModelError(
+            f"expected state (time, {len(rule.signs)}) with a slot a bar and {len(rule.weights)} weights, "
+            f"got {state.shape} and {slot.shape}"
+        )
+    if min(rule.weights) < 0 or sum(rule.weights) <= 0 or not set(rule.signs) <= {-1, 1}:
+        raise ModelError(f"expected weights of 0 or more and signs of +1 or -1, got {rule.weights}, {rule.signs}")
+
+
+def _portfolio(
+    ranks: Float[np.ndarray, "time component"], weights: Float[np.ndarray, " component"], decay: float
+) -> Float[np.ndarray, " time"]:
+    present = np.isfinite(ranks)
+    share = np.where(present, weights, 0.0)
+    total = share.sum(axis=1)
+    share = np.divide(share, total[:, None], out=np.zeros_like(share), where=total[:, None] > 0)
+    exposed = share * np.where(present, ranks, 0.0)
+    square = np.einsum("ti,tij,tj->t", exposed, _correlation(ranks - 0.5, decay), exposed)
+    return np.where(total > 0, np.sqrt(np.maximum(square, 0.0)), np.nan)
+
+
+def _correlation(
+    centred: Float[np.ndarray, "time component"], decay: float
+) -> Float[np.ndarray, "time component component"]:
+    """Return the EWMA correlation at each bar; a pair with a missing side keeps its last value."""
+    bars, size = centred.shape
+    product = np.einsum("ti,tj->tij", centred, centred)
+    known = np.isfinite(product)
+    # Variances are kept per pair, over the bars where both sides are known: |correlation| <= 1 by Cauchy-Schwarz.
+    side = np.where(known, np.einsum("tii->ti", product)[:, :, None], np.nan)
+    moment = np.zeros((2, size, size))
+    correlation = np.empty((bars, size, size))
+    steps = np.stack([product, side], axis=1)
+    for bar in range(bars):
+        moment = np.where(known[bar], decay * moment + (1 - decay) * steps[bar], moment)
+        scale = np.sqrt(moment[1] * moment[1].T)
+        correlation[bar] = np.divide(moment[0], scale, out=np.zeros((size, size)), where=scale > 0)
+        np.fill_diagonal(correlation[bar], 1.0)
+    return correlation
