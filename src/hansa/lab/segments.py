@@ -1,0 +1,169 @@
+"""A member's slice of a simulated market: the bars that one broker would record of its own clients' flow.
+
+In log units, for market m and bar t, with the market's cost c, volatility v and activity a,
+
+    spread  = c + bias + e_spread               depth = base - 0.8 (c + e_depth)
+    impact  = base + c + e_impact               volume = log share + base + a + e_volume
+    e_k     = sqrt(g) e_common + sqrt(1 - g) e_own,k      for spread, depth and impact (g the noise loading)
+
+Every e is white noise plus AR(1) parts of the calibrated shares and half-lives, scaled to the calibrated ratio of
+private to state variance. Open and close are the market's, off by a part of the member's spread; the wicks of high
+and low are the market's, longer or shorter by private noise; flow leans with the return and with private demand.
+
+Guarantees: a view depends on the market and on its own generator only, never on another member.
+Does NOT guarantee: missing bars, faulty prints or a closed week-end; every bar has a row.
+
+Source: `hansa.lab.calibration` for each constant; the elasticity of depth, -0.8, is an assumption.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import polars as pl
+from scipy.signal import lfilter
+
+from hansa.lab.calibration import (
+    NOISE_HALF_LIVES_SECONDS,
+    NOISE_LOADING,
+    NOISE_SHARES,
+    RANGE_NOISE,
+    VOLUME_NOISE,
+    deseasonalise,
+)
+from hansa.market import schema
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from jaxtyping import Float, Int
+
+DEPTH_ELASTICITY: Final = 0.8
+BIAS_DEVIATION: Final = 0.2
+SHARE_DEVIATION: Final = 0.6
+BASE_DEPTH_QUOTE: Final = 5e6
+BASE_VOLUME_QUOTE: Final = 2e6
+TICKET_QUOTE: Final = 5e4
+_SPREAD, _DEPTH, _IMPACT, _COMMON, _VOLUME, _RANGE, _FLOW = range(7)
+
+
+@dataclass(frozen=True, slots=True)
+class MarketPath:
+    """What happened on every market, bar by bar.
+
+    Attributes:
+        names: Markets.
+        ts_ns: End of each bar.
+        log_cost: Log of the spread in bps that a market-wide trader pays.
+        base_cost: Long-run mean of `log_cost`.
+        log_activity: Log of traded volume against its mean.
+        prices: Open, high, low, close in quote currency.
+    """
+
+    names: tuple[str, ...]
+    ts_ns: Int[np.ndarray, " time"]
+    log_cost: Float[np.ndarray, "market time"]
+    base_cost: Float[np.ndarray, " market"]
+    log_activity: Float[np.ndarray, "market time"]
+    prices: Float[np.ndarray, "price market time"]
+
+
+def persistent(
+    innovations: Float[np.ndarray, "... time"], half_life_seconds: float, bar_seconds: float
+) -> Float[np.ndarray, "... time"]:
+    """Turn standard normal innovations into a stationary AR(1) of unit variance.
+
+    Args:
+        innovations: Independent standard normals along the last axis.
+        half_life_seconds: Of the autocorrelation.
+        bar_seconds: Length of a bar.
+    """
+    decay = 0.5 ** (bar_seconds / half_life_seconds)
+    scaled = np.sqrt(1.0 - decay**2) * innovations
+    scaled[..., 0] = innovations[..., 0]
+    path: Float[np.ndarray, "... time"] = lfilter([1.0], [1.0, -decay], scaled)
+    return path
+
+
+def private_noise(rng: np.random.Generator, shape: Sequence[int], bar_seconds: float) -> Float[np.ndarray, "... time"]:
+    """Draw unit-variance noise of the calibrated spectrum, time along the last axis of `shape`."""
+    noise: Float[np.ndarray, "... time"] = np.sqrt(1.0 - sum(NOISE_SHARES)) * rng.standard_normal(shape)
+    for share, half_life in zip(NOISE_SHARES, NOISE_HALF_LIVES_SECONDS, strict=True):
+        noise = noise + np.sqrt(share) * persistent(rng.standard_normal(shape), half_life, bar_seconds)
+    return noise
+
+
+def view(
+    path: MarketPath, member: str, rng: np.random.Generator, *, view_noise: float, bar_seconds: float
+) -> pl.DataFrame:
+    """Record the market as one member sees it.
+
+    Args:
+        path: The market.
+        member: Written in the column `venue`.
+        rng: The member's own generator.
+        view_noise: Private variance of a log cost measure over the de-seasonalised variance of the market's.
+        bar_seconds: Length of a bar.
+
+    Returns:
+        Bars that conform to `hansa.market.schema`.
+    """
+    markets, bars = path.log_cost.shape
+    share = np.exp(SHARE_DEVIATION * rng.standard_normal(markets))
+    bias = BIAS_DEVIATION * rng.standard_normal((markets, 1))
+    noise = private_noise(rng, (7, markets, bars), bar_seconds)
+    seconds = path.ts_ns / 1e9
+    state = np.array([deseasonalise(x, seconds).std() for x in path.log_cost])[:, None]
+    own, common = np.sqrt(1.0 - NOISE_LOADING), np.sqrt(NOISE_LOADING)
+    error = np.sqrt(view_noise) * state * (own * noise[:3] + common * noise[_COMMON])
+    surprise = path.log_cost - path.base_cost[:, None]
+    prices = _prices(path, rng, path.log_cost + bias + error[_SPREAD], noise[_RANGE])
+    activity = np.array([deseasonalise(x, seconds).std() for x in path.log_activity])[:, None]
+    quote_volume = BASE_VOLUME_QUOTE * np.exp(path.log_activity + np.sqrt(VOLUME_NOISE) * activity * noise[_VOLUME])
+    quote_volume = quote_volume * share[:, None]
+    volume = quote_volume / prices[3]
+    columns = {
+        "open": prices[0],
+        "high": prices[1],
+        "low": prices[2],
+        "close": prices[3],
+        "volume": volume,
+        "signed_volume": volume * _imbalance(path, noise[_FLOW]),
+        "spread_bps": np.exp(path.log_cost + bias + error[_SPREAD]),
+        "depth_quote": BASE_DEPTH_QUOTE * share[:, None] * np.exp(-DEPTH_ELASTICITY * (surprise + error[_DEPTH])),
+        "impact_bps_per_mio": np.exp(path.log_cost + bias + error[_IMPACT]) / share[:, None],
+        "trades": 1 + rng.poisson(quote_volume / TICKET_QUOTE),
+    }
+    frame = pl.DataFrame(
+        {"ts_ns": np.tile(path.ts_ns, markets), "market": np.repeat(np.array(path.names), bars).tolist()}
+        | {name: values.ravel() for name, values in columns.items()}
+    )
+    return schema.conform(frame.with_columns(venue=pl.lit(member)), source=f"simulated view of {member}")
+
+
+def _prices(
+    path: MarketPath,
+    rng: np.random.Generator,
+    log_spread: Float[np.ndarray, "market time"],
+    noise: Float[np.ndarray, "market time"],
+) -> Float[np.ndarray, "price market time"]:
+    """Return the member's open, high, low, close: last prints bounce between bid and ask, wicks stretch."""
+    market_open, market_high, market_low, market_close = path.prices
+    half_spread = 0.5e-4 * np.exp(log_spread)
+    close = market_close * np.exp(half_spread * rng.uniform(-1.0, 1.0, market_close.shape))
+    opening = np.concatenate([market_open[:, :1], close[:, :-1]], axis=1)
+    top, bottom = np.maximum(market_open, market_close), np.minimum(market_open, market_close)
+    log_range = np.log(np.log(market_high / market_low))
+    stretch = np.exp(np.sqrt(RANGE_NOISE) * log_range.std(axis=1, keepdims=True) * noise)
+    high = np.maximum(opening, close) * (market_high / top) ** stretch
+    low = np.minimum(opening, close) * (market_low / bottom) ** stretch
+    return np.stack([opening, high, low, close])
+
+
+def _imbalance(path: MarketPath, demand: Float[np.ndarray, "market time"]) -> Float[np.ndarray, "market time"]:
+    """Return buyer- minus seller-initiated volume as a share of volume, in (-1, 1)."""
+    change = np.log(path.prices[3] / path.prices[0])
+    lean: Float[np.ndarray, "market time"] = np.tanh(0.5 * change / change.std(axis=1, keepdims=True) + 0.5 * demand)
+    return lean
