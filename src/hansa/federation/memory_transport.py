@@ -166,6 +166,11 @@ class MemoryTransport:
             raise TransportError(f"{self._node}: only the coordinator reads the inbox")
         return self._read(Channel.INBOX, after)
 
+    async def head(self, channel: Channel) -> int:
+        """Return the newest sequence of `channel`; see `Transport.head`."""
+        stored = self._hub.stored(channel)
+        return stored[-1].sequence if stored else 0
+
     async def close(self) -> None:
         """End every reading of this connection."""
         self._closed.set()

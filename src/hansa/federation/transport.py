@@ -6,8 +6,8 @@ The step alone decides the channel:
 | channel | steps | written by | read by |
 |---|---|---|---|
 | board | setup, halves | each member, under its own name | everyone |
-| board | constitution, plan, announce, cohort, certificate, result, died | coordinator | everyone |
-| inbox | hello, upload, agree, open, report | each member, under its own name | coordinator |
+| board | epoch, announce, cohort, certificate, recover, result, died | coordinator | everyone |
+| inbox | upload, agree, open, shares | each member, under its own name | coordinator |
 
 Guarantees: a message that was accepted stays, keeps its sequence and its time, and is the only one ever on its
 subject; a reader sees a channel in sequence order, without loss or repetition, over restarts of either side.
@@ -43,18 +43,17 @@ STEPS: Final[Mapping[str, Channel]] = MappingProxyType(
     {
         "setup": Channel.BOARD,
         "halves": Channel.BOARD,
-        "constitution": Channel.BOARD,
-        "plan": Channel.BOARD,
+        "epoch": Channel.BOARD,
         "announce": Channel.BOARD,
         "cohort": Channel.BOARD,
         "certificate": Channel.BOARD,
+        "recover": Channel.BOARD,
         "result": Channel.BOARD,
         "died": Channel.BOARD,
-        "hello": Channel.INBOX,
         "upload": Channel.INBOX,
         "agree": Channel.INBOX,
         "open": Channel.INBOX,
-        "report": Channel.INBOX,
+        "shares": Channel.INBOX,
     }
 )
 MEMBER_STEPS: Final = frozenset(
@@ -162,6 +161,9 @@ class Transport(Protocol):
 
     def inbox(self, *, after: int = 0) -> AsyncGenerator[Message]:
         """Yield every message of the inbox with a sequence above `after`; refused to a member."""
+
+    async def head(self, channel: Channel) -> int:
+        """Return the sequence of the channel's newest message, 0 if it has none: a reader there has caught up."""
 
     async def close(self) -> None:
         """End every reading and the connection; accepted messages stay."""

@@ -103,6 +103,7 @@ class Constitution(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Every limit of one federation; see the module's docstring."""
 
     version: int
+    epoch: int
     federation: str
     members: tuple[Party, ...]
     coordinator: Party
@@ -186,6 +187,7 @@ def check(constitution: Constitution) -> None:
     members = len(constitution.members)
     clauses = {
         f"version: expected 1, got {constitution.version}": constitution.version == 1,
+        f"epoch: 1 to 9999, got {constitution.epoch}": 1 <= constitution.epoch <= 9999,
         "federation: a name is 1-40 of a-z, 0-9, -": bool(_NAME.fullmatch(constitution.federation)),
         "members: names are 1-40 of a-z, 0-9, - and unique, the coordinator's too": len(set(names)) == len(names)
         and all(_NAME.fullmatch(name) for name in names),

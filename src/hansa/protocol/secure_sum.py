@@ -93,7 +93,7 @@ class SecureSum:
             if self._uploads[sender] != digest:
                 raise EquivocationError(f"{self.manifest.session}: {sender} sent two different uploads")
             return
-        if self.cohort is not None:
+        if self.cohort is not None and not self._is_in_cohort(sender, digest):
             return
         participants = self.manifest.participants
         if sender not in participants:
@@ -124,13 +124,16 @@ class SecureSum:
         return Cohort(self.digest, names, tuple(self._uploads[name] for name in names))
 
     def note_cohort(self, cohort: Cohort) -> None:
-        """Take the published cohort back from the board.
+        """Take the published cohort back from the board; from now on only its uploads are added.
+
+        After a restart the cohort is known before the uploads are read again.
 
         Raises:
-            ProtocolError: Its uploads are not those that were added.
+            ProtocolError: An upload was added that is not in it.
         """
-        if cohort.manifest != self.digest or cohort.members != self.uploaded:
-            raise ProtocolError(f"{self.manifest.session}: the published cohort is not of the uploads that were added")
+        fixed = dict(zip(cohort.members, cohort.uploads, strict=True))
+        if cohort.manifest != self.digest or any(fixed.get(name) != digest for name, digest in self._uploads.items()):
+            raise ProtocolError(f"{self.manifest.session}: an upload was added that is not in the published cohort")
         self.cohort = cohort
 
     def add_agreement(self, sender: str, body: bytes) -> None:
@@ -208,7 +211,7 @@ class SecureSum:
     def result(self) -> Result | None:
         """Return the opened sum if it is certified and every orphan mask can be removed, else None."""
         cohort = self._require_cohort()
-        if not self.is_certified or self.missing():
+        if not self.is_certified or self.missing() or self.uploaded != cohort.members:
             return None
         words = self._sum.copy()
         for name in cohort.members:
@@ -246,6 +249,10 @@ class SecureSum:
             raise ProtocolError(
                 f"{self.manifest.session}: the seed of {name} towards {peer} does not fit the commitment of {name}"
             )
+
+    def _is_in_cohort(self, sender: str, digest: bytes) -> bool:
+        cohort = self._require_cohort()
+        return (sender, digest) in zip(cohort.members, cohort.uploads, strict=True)
 
     def _members(self) -> tuple[str, ...]:
         return self._require_cohort().members

@@ -146,12 +146,12 @@ class MemberSession:
         if session != manifest.session or session != session_label(manifest):
             raise RefusedError(f"session {session}: its manifest belongs to {session_label(manifest)}")
         self.digest = manifest.digest()
-        self.is_closed = False
         self._name = name
         self._keys = keys
         self._limits = limits
         self._signer = signer
         self._facts = facts
+        self.is_closed = facts.fact(f"{session}/closed") is not None
         self._cohort: Cohort | None = None
         facts.remember(f"{session}/manifest", self.digest)
 
@@ -182,7 +182,7 @@ class MemberSession:
                 f"and one hash each; got {len(names)} members, {len(cohort.uploads)} hashes"
             )
         self._cohort = cohort
-        if self._name not in names:
+        if self.is_closed or self._name not in names:
             return None
         stored = self._facts.fact(f"{self.manifest.session}/upload")
         own = cohort.uploads[names.index(self._name)]
@@ -193,6 +193,8 @@ class MemberSession:
 
     def on_certificate(self, body: bytes) -> bytes | None:
         """Check a quorum's signatures; return our seeds towards dropped peers, or None if nobody dropped."""
+        if self.is_closed:
+            return None
         cohort = self._agreed_cohort()
         certificate = self._open(body, Certificate, limit=certificate_limit(len(self._keys.members)))
         check_certificate(certificate, cohort=cohort, limits=self._limits)
@@ -205,6 +207,8 @@ class MemberSession:
 
     def on_recover(self, body: bytes) -> bytes | None:
         """Return our shares for cohort members that vanished, towards dropped peers only."""
+        if self.is_closed:
+            return None
         cohort = self._agreed_cohort()
         if self._facts.fact(f"{self.manifest.session}/certified") != cohort.root():
             raise RefusedError(f"recovery in {self.manifest.session}: no quorum has certified this cohort to us")
@@ -239,8 +243,13 @@ class MemberSession:
         result = self._open(body, Result, limit=upload_limit(length, len(self._keys.members)))
         if self._cohort is None or result.root != self._cohort.root() or result.members != self._cohort.members:
             raise ProtocolError(f"result of {self.manifest.session}: not of the cohort that was published")
-        self.is_closed = True
+        self.close()
         return Aggregate(self.manifest, result.members, words_from_bytes(result.words, length))
+
+    def close(self) -> None:
+        """End the session for good: from now on nothing is sent for it."""
+        self.is_closed = True
+        self._facts.remember(f"{self.manifest.session}/closed", b"closed")
 
     def _agreed_cohort(self) -> Cohort:
         cohort = self._cohort

@@ -1,0 +1,179 @@
+"""The door: the one function through which anything that depends on a member's data leaves it.
+
+`budget -> check -> quantise -> noise -> mask -> sign -> record`, in this order, and one durable transaction before the
+bytes are handed to the transport.
+
+```
+sigma      = noise_multiplier * (sensitivity * scale + sqrt(values one unit touches))      steps, of the sum
+share      = discrete Gaussian of variance sigma^2 / (u_min - c)                            a member
+word       = round(value * scale) + share + masks                                           mod 2^32
+```
+
+The share's randomness is `HKDF(noise key, manifest)`: a restart makes the same bytes, another manifest other noise.
+
+Guarantees: a vector that the manifest or the constitution does not name, of another length, with a value that is not
+finite or out of bounds, or from a statistic whose influence is larger than the purpose's sensitivity, does not leave;
+the charge is on disk before the upload is; a budget that would be exceeded is refused and nothing leaves.
+With masks alone a sum can be opened as soon as the uploads are there, so the charge is made at the upload.
+Does NOT guarantee: that the statistic bounds one unit's influence as it declares; that is the statistic's own work.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+from hansa.crypto.prg import derive
+from hansa.crypto.sampling import GaussianTable, sample
+from hansa.errors import BudgetError, RefusedError
+from hansa.protocol.encoding import quantise, sensitivity_steps
+from hansa.protocol.limits import Limits, PurposeLimit, periods
+from hansa.protocol.messages import seal_envelope
+from hansa.protocol.privacy import Charge, NoiseShares, epsilon, share_variance
+from hansa.protocol.session import build_upload
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import numpy as np
+    from jaxtyping import Float
+
+    from hansa.crypto.signature import Signer
+    from hansa.federation.store import MemberStore
+    from hansa.protocol.epoch import EpochKeys
+    from hansa.protocol.messages import Manifest
+
+
+@dataclass(frozen=True, slots=True)
+class Contribution:
+    """A statistic on its way to the door.
+
+    Args:
+        purpose: The constitution's purpose it is for.
+        vector: Values in the statistic's own unit.
+        sensitivity: L2 influence that one privacy unit has on `vector` by the way it was computed.
+    """
+
+    purpose: str
+    vector: Float[np.ndarray, " value"] = field(repr=False)
+    sensitivity: float
+
+
+class Statistic(Protocol):
+    """What a member computes from its data when a manifest asks for it."""
+
+    def contribution(self, manifest: Manifest) -> Contribution:
+        """Return the statistic; raise RefusedError or ModelError if this member cannot give it."""
+
+
+class MemberDoor:
+    """One member's door.
+
+    Args:
+        name: The member.
+        limits: The constitution's limits.
+        signer: The member's identity key.
+        store: The member's durable facts.
+        statistic: Computes what manifests ask for.
+        clock: Returns ns UTC.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        limits: Limits,
+        signer: Signer,
+        store: MemberStore,
+        statistic: Statistic,
+        clock: Callable[[], int],
+    ) -> None:
+        self._name = name
+        self._limits = limits
+        self._signer = signer
+        self._store = store
+        self._statistic = statistic
+        self._clock = clock
+
+    def upload(self, manifest: Manifest, purpose: PurposeLimit, keys: EpochKeys) -> bytes:
+        """Return this member's one upload for a checked manifest, stored, charged and recorded.
+
+        Raises:
+            RefusedError: The session is closed, or the statistic is not what the manifest names.
+            BudgetError: The constitution's budget would be exceeded; nothing was charged.
+            StoreError: The facts could not be written; nothing leaves.
+        """
+        if self._store.fact(f"{manifest.session}/closed") is not None:
+            raise RefusedError(f"{manifest.session}: this session is closed here; nothing more leaves for it")
+        stored = self._store.fact(f"{manifest.session}/upload")
+        if stored is not None:
+            return stored
+        table = GaussianTable.build(share_sigma(purpose, self._limits, length=manifest.length))
+        charges = self._affordable(manifest, purpose, table)
+        contribution = self._statistic.contribution(manifest)
+        self._check(contribution, manifest, purpose)
+        steps = quantise(contribution.vector, purpose)
+        digest = manifest.digest()
+        steps += sample(table, manifest.length, derive(keys.noise_key, b"hansa/noise/1" + digest))
+        upload = build_upload(
+            steps,
+            name=self._name,
+            manifest=manifest,
+            keys=keys,
+            limits=self._limits,
+            entropy=derive(keys.noise_key, b"hansa/recovery-entropy/1" + digest),
+        )
+        body = seal_envelope(upload, sender=self._name, signer=self._signer)
+        now_ns = self._clock()
+        with self._store.transaction():
+            for period, charge in charges.items():
+                self._store.charge(
+                    manifest.session, purpose=manifest.purpose, period=period, charge=charge, time_ns=now_ns
+                )
+            self._store.remember(f"{manifest.session}/upload", body)
+            self._store.remember(f"{manifest.session}/upload-sha256", hashlib.sha256(body).digest())
+            self._store.record_egress(manifest.session, "upload", body, time_ns=now_ns)
+        return body
+
+    def _affordable(self, manifest: Manifest, purpose: PurposeLimit, table: GaussianTable) -> dict[str, Charge]:
+        honest = self._limits.minimum_cohort - self._limits.colluders
+        noise = NoiseShares(table.sigma, honest, values_touched(purpose, manifest.length), table.delta)
+        charges = {
+            period: Charge(purpose.noise_multiplier, count, noise)
+            for period, count in periods(manifest, purpose, self._limits.bar_ns).items()
+        }
+        for period, charge in charges.items():
+            spent = self._store.charges(manifest.purpose, period)
+            would_be = epsilon([*spent, charge], delta=purpose.delta)
+            if would_be > purpose.epsilon:
+                raise BudgetError(
+                    f"{manifest.session}: purpose {manifest.purpose}, {period}: epsilon would be {would_be:.3f} "
+                    f"at delta {purpose.delta:g}; the constitution allows {purpose.epsilon:g}; "
+                    "wait for the next period or amend the constitution"
+                )
+        return charges
+
+    def _check(self, contribution: Contribution, manifest: Manifest, purpose: PurposeLimit) -> None:
+        if contribution.purpose != manifest.purpose or contribution.vector.shape != (manifest.length,):
+            raise RefusedError(
+                f"{manifest.session}: expected {manifest.length} values for {manifest.purpose}; the statistic gave "
+                f"{contribution.vector.shape} for {contribution.purpose}"
+            )
+        if not contribution.sensitivity <= purpose.sensitivity * (1 + 1e-9):
+            raise RefusedError(
+                f"{manifest.session}: one unit may move the vector by {purpose.sensitivity:g}; "
+                f"this statistic lets it move by {contribution.sensitivity:g}"
+            )
+
+
+def values_touched(purpose: PurposeLimit, length: int) -> int:
+    """Return how many values of one release a privacy unit can move: a bar's, or the whole vector's."""
+    return purpose.values_per_bar or length
+
+
+def share_sigma(purpose: PurposeLimit, limits: Limits, *, length: int) -> float:
+    """Return the standard deviation, in steps, of the noise that one member adds."""
+    sigma = purpose.noise_multiplier * sensitivity_steps(purpose, values_touched(purpose, length))
+    return math.sqrt(share_variance(sigma, u_min=limits.minimum_cohort, colluders=limits.colluders))

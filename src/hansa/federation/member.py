@@ -1,0 +1,193 @@
+"""A member's node: reads the board, answers through the door, keeps going.
+
+Deterministic over the board's stream: killed at any instant and started again, it reads the board from the beginning,
+sends again exactly the bytes that it had stored, and goes on. It answers with messages; it never waits for anybody.
+
+What is wrong in a message ends that message, not the node: the reason goes into the node's records.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol
+
+from hansa.errors import HansaError, ProtocolError, RefusedError, StoreError
+from hansa.federation.transport import Message, Subject
+from hansa.protocol.epoch import MemberEpoch, attempt_label
+from hansa.protocol.messages import Died, Manifest, open_envelope
+from hansa.protocol.session import Aggregate, Door, MemberSession
+
+if TYPE_CHECKING:
+    from hansa.crypto.signature import Signer
+    from hansa.federation.records import Records
+    from hansa.federation.store import MemberStore
+    from hansa.federation.transport import Transport
+    from hansa.protocol.limits import Limits
+
+Handler = Callable[[Subject, Message], list[tuple[str, bytes]]]
+
+
+class Learner(Protocol):
+    """What a member does with each opened sum, in the board's order."""
+
+    def receive(self, aggregate: Aggregate) -> None:
+        """Take in an opened sum."""
+
+
+class MemberNode:
+    """The state of one member, driven by messages.
+
+    Args:
+        name: The member.
+        epoch: Label of the epoch to take part in.
+        limits: The constitution's limits.
+        signer: The member's identity key.
+        store: The member's durable facts.
+        door: Where uploads come from.
+        learner: Where opened sums go.
+        records: Published records of this node.
+        clock: Returns ns UTC, the stream's clock.
+        entropy: Returns fresh random bytes.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        epoch: str,
+        limits: Limits,
+        signer: Signer,
+        store: MemberStore,
+        door: Door,
+        learner: Learner,
+        records: Records,
+        clock: Callable[[], int],
+        entropy: Callable[[int], bytes],
+    ) -> None:
+        self.name = name
+        self._epoch_label = epoch
+        self._limits = limits
+        self._signer = signer
+        self._store = store
+        self._door = door
+        self._learner = learner
+        self._records = records
+        self._clock = clock
+        self._epoch = MemberEpoch(name, epoch=epoch, limits=limits, signer=signer, facts=store, entropy=entropy)
+        self._sessions: dict[str, MemberSession] = {}
+        self._handlers: dict[str, Handler] = {
+            "setup": self._on_setup,
+            "epoch": self._on_epoch,
+            "halves": self._on_halves,
+            "announce": self._on_announce,
+            "cohort": self._on_cohort,
+            "certificate": self._on_certificate,
+            "recover": self._on_recover,
+            "result": self._on_result,
+            "died": self._on_died,
+        }
+
+    async def run(self, transport: Transport) -> None:
+        """Take part until cancelled.
+
+        Raises:
+            StoreError: The member's facts cannot be written; the node stops rather than forget.
+            TransportError: The server refuses for good.
+        """
+        await self._send(transport, attempt_label(0), "setup", self._epoch.setup_message())
+        async for message in transport.board():
+            for step, body in self.handle(message):
+                await self._send(transport, message.subject.session, step, body)
+
+    def handle(self, message: Message) -> list[tuple[str, bytes]]:
+        """Take in one message of the board; return the (step, body) pairs to send in its session."""
+        subject = message.subject
+        handler = self._handlers.get(subject.step)
+        if handler is None or subject.epoch != self._epoch_label:
+            return []
+        try:
+            return handler(subject, message)
+        except StoreError:
+            raise
+        except HansaError as error:
+            self._records.note(self._clock(), subject.session, subject.step, f"{type(error).__name__}: {error}")
+            return []
+
+    async def _send(self, transport: Transport, session: str, step: str, body: bytes) -> None:
+        with self._store.transaction():
+            self._store.record_egress(session, step, body, time_ns=self._clock())
+        await transport.publish(Subject(self._epoch_label, session, step, self.name), body)
+
+    def _on_setup(self, subject: Subject, message: Message) -> list[tuple[str, bytes]]:
+        if subject.sender in self._limits.members:
+            self._epoch.on_setup(subject.sender, message.body)
+        return []
+
+    def _on_epoch(self, _subject: Subject, message: Message) -> list[tuple[str, bytes]]:
+        body = self._epoch.on_epoch(message.body)
+        return [] if body is None else [("halves", body)]
+
+    def _on_halves(self, subject: Subject, message: Message) -> list[tuple[str, bytes]]:
+        self._epoch.on_halves(subject.sender, message.body)
+        return []
+
+    def _on_announce(self, subject: Subject, message: Message) -> list[tuple[str, bytes]]:
+        coordinator = self._limits.coordinator
+        manifest = open_envelope(message.body, Manifest, sender=coordinator, key=self._limits.keys[coordinator])
+        keys = self._epoch.keys
+        if keys is None:
+            raise RefusedError(f"{subject.session}: this member is not in the epoch; join at the next one")
+        session = MemberSession(
+            manifest,
+            name=self.name,
+            session=subject.session,
+            keys=keys,
+            limits=self._limits,
+            signer=self._signer,
+            facts=self._store,
+        )
+        self._sessions[subject.session] = session
+        self._records.session(manifest, "announce", message.time_ns)
+        body = session.upload(self._door, announced_ns=message.time_ns, now_ns=self._clock())
+        return [] if body is None else [("upload", body)]
+
+    def _on_cohort(self, subject: Subject, message: Message) -> list[tuple[str, bytes]]:
+        body = self._session(subject).on_cohort(message.body)
+        self._records.step(subject.session, "cohort", message.time_ns)
+        return [] if body is None else [("agree", body)]
+
+    def _on_certificate(self, subject: Subject, message: Message) -> list[tuple[str, bytes]]:
+        body = self._session(subject).on_certificate(message.body)
+        self._records.step(subject.session, "certificate", message.time_ns)
+        return [] if body is None else [("open", body)]
+
+    def _on_recover(self, subject: Subject, message: Message) -> list[tuple[str, bytes]]:
+        body = self._session(subject).on_recover(message.body)
+        return [] if body is None else [("shares", body)]
+
+    def _on_result(self, subject: Subject, message: Message) -> list[tuple[str, bytes]]:
+        session = self._session(subject)
+        aggregate = session.on_result(message.body)
+        self._learner.receive(aggregate)
+        self._store.release_upload(subject.session)
+        self._records.published(subject.session, members=aggregate.cohort, time_ns=message.time_ns)
+        del self._sessions[subject.session]
+        return []
+
+    def _on_died(self, subject: Subject, message: Message) -> list[tuple[str, bytes]]:
+        session = self._session(subject)
+        coordinator = self._limits.coordinator
+        died = open_envelope(message.body, Died, sender=coordinator, key=self._limits.keys[coordinator])
+        if died.manifest != session.digest:
+            raise ProtocolError(f"{subject.session}: a death notice of another manifest")
+        session.close()
+        self._store.release_upload(subject.session)
+        self._records.died(subject.session, reason=died.reason, time_ns=message.time_ns)
+        del self._sessions[subject.session]
+        return []
+
+    def _session(self, subject: Subject) -> MemberSession:
+        session = self._sessions.get(subject.session)
+        if session is None:
+            raise RefusedError(f"{subject.session}: we refused or never saw its manifest")
+        return session

@@ -1,0 +1,148 @@
+"""What a node publishes about itself: one SQLite file, written by that node alone, read by `hansa status` and `watch`.
+
+| table | one row for |
+|---|---|
+| session | a secure sum: purpose, place in its round, attempt, state, stream time of each step (ns UTC), members |
+| note | something refused or gone wrong: when, in which session and step, why |
+| series | a published value of a basket at a bar: `lsi`, `cost`, `forecast`, ... |
+| alert | an early warning: bar, basket, index, rule |
+| budget | a privacy budget: spent and allowed epsilon |
+| fact | anything else by name, as JSON |
+
+Guarantees: holds published facts only: no keys, no rows of data, no unmasked contribution.
+Does NOT guarantee durability to the last row: records are for reading; the member's store is what must not roll back.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from hansa.errors import StoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from pathlib import Path
+
+    from hansa.protocol.messages import Manifest
+
+_SCHEMA: Final = """
+CREATE TABLE IF NOT EXISTS session (
+  session TEXT PRIMARY KEY, round INTEGER, position INTEGER, attempt INTEGER, purpose TEXT, length INTEGER,
+  span_start_ns INTEGER, span_end_ns INTEGER, state TEXT, announce_ns INTEGER, cohort_ns INTEGER,
+  certificate_ns INTEGER, recover_ns INTEGER, closed_ns INTEGER, members TEXT, reason TEXT);
+CREATE TABLE IF NOT EXISTS note (time_ns INTEGER, session TEXT, step TEXT, reason TEXT, UNIQUE (session, step, reason));
+CREATE TABLE IF NOT EXISTS series (
+  name TEXT, basket TEXT, ts_ns INTEGER, value REAL, PRIMARY KEY (name, basket, ts_ns)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS alert (rule TEXT, basket TEXT, ts_ns INTEGER, value REAL, PRIMARY KEY (rule, basket, ts_ns));
+CREATE TABLE IF NOT EXISTS budget (
+  purpose TEXT, period TEXT, epsilon REAL, allowed REAL, delta REAL, PRIMARY KEY (purpose, period)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS fact (name TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID;
+"""
+STEP_COLUMNS: Final = frozenset({"announce", "cohort", "certificate", "recover", "closed"})
+
+
+class Records:
+    """The published records of one node.
+
+    Args:
+        path: The SQLite file, or ":memory:".
+        read_only: Open somebody else's records for reading.
+
+    Raises:
+        StoreError: The file cannot be opened.
+    """
+
+    def __init__(self, path: Path | str, *, read_only: bool = False) -> None:
+        try:
+            if read_only:
+                self._connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True, isolation_level=None)
+            else:
+                self._connection = sqlite3.connect(path, isolation_level=None)
+                self._connection.execute("PRAGMA journal_mode = WAL")
+                self._connection.execute("PRAGMA synchronous = OFF")
+                self._connection.executescript(_SCHEMA)
+            self._connection.execute("PRAGMA busy_timeout = 2000")
+        except sqlite3.Error as error:
+            raise StoreError(f"records: cannot open {path}: {error}") from error
+
+    def close(self) -> None:
+        """Close the file."""
+        self._connection.close()
+
+    def session(self, manifest: Manifest, step: str, time_ns: int) -> None:
+        """Begin a session's row, or leave it as it is after a restart."""
+        self._write(
+            "INSERT OR IGNORE INTO session (session, round, position, attempt, purpose, length, span_start_ns, "
+            "span_end_ns, state, announce_ns) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            manifest.session, manifest.round, manifest.position, manifest.attempt, manifest.purpose, manifest.length,
+            manifest.span_start_ns, manifest.span_end_ns, step, time_ns,
+        )  # fmt: skip
+
+    def step(self, session: str, step: str, time_ns: int) -> None:
+        """Note that a session reached `step` at the stream's `time_ns`."""
+        if step not in STEP_COLUMNS:
+            raise StoreError(f"records: expected a step of {', '.join(sorted(STEP_COLUMNS))}; got {step!r}")
+        self._write(f"UPDATE session SET state = ?, {step}_ns = ? WHERE session = ?", step, time_ns, session)  # noqa: S608 - step is one of STEP_COLUMNS
+
+    def published(self, session: str, *, members: Sequence[str], time_ns: int) -> None:
+        """Note a session's opened sum."""
+        self._write(
+            "UPDATE session SET state = 'published', members = ?, closed_ns = ? WHERE session = ?",
+            " ".join(members), time_ns, session,
+        )  # fmt: skip
+
+    def died(self, session: str, *, reason: str, time_ns: int) -> None:
+        """Note a session's death."""
+        self._write(
+            "UPDATE session SET state = 'died', reason = ?, closed_ns = ? WHERE session = ?", reason, time_ns, session
+        )
+
+    def note(self, time_ns: int, session: str, step: str, reason: str) -> None:
+        """Note something refused or gone wrong, once."""
+        self._write("INSERT OR IGNORE INTO note VALUES (?, ?, ?, ?)", time_ns, session, step, reason)
+
+    def series(self, name: str, basket: str, rows: Iterable[tuple[int, float]]) -> None:
+        """Publish values of a basket by bar; values that are not numbers are left out."""
+        found = [(name, basket, ts_ns, value) for ts_ns, value in rows if value == value]  # noqa: PLR0124 - drops NaN
+        with self._connection:
+            self._connection.execute("BEGIN")
+            self._connection.executemany("INSERT OR REPLACE INTO series VALUES (?, ?, ?, ?)", found)
+
+    def alert(self, rule: str, basket: str, ts_ns: int, value: float) -> None:
+        """Publish an early warning."""
+        self._write("INSERT OR IGNORE INTO alert VALUES (?, ?, ?, ?)", rule, basket, ts_ns, value)
+
+    def budget(self, purpose: str, period: str, *, epsilon: float, allowed: float, delta: float) -> None:
+        """Publish what is spent of a budget."""
+        self._write("INSERT OR REPLACE INTO budget VALUES (?, ?, ?, ?, ?)", purpose, period, epsilon, allowed, delta)
+
+    def put(self, name: str, value: object) -> None:
+        """Publish a fact by name."""
+        self._write("INSERT OR REPLACE INTO fact VALUES (?, ?)", name, msgspec.json.encode(value).decode())
+
+    def get(self, name: str) -> object:
+        """Return a fact, or None."""
+        rows = self.rows("SELECT value FROM fact WHERE name = ?", name)
+        return msgspec.json.decode(str(rows[0]["value"])) if rows else None
+
+    def rows(self, statement: str, *values: object) -> list[dict[str, object]]:
+        """Return the rows of a query as dictionaries.
+
+        Raises:
+            StoreError: The query or the file is wrong.
+        """
+        try:
+            cursor = self._connection.execute(statement, values)
+            names = [column[0] for column in cursor.description]
+            return [dict(zip(names, row, strict=True)) for row in cursor]
+        except sqlite3.Error as error:
+            raise StoreError(f"records: {error}") from error
+
+    def _write(self, statement: str, *values: object) -> None:
+        try:
+            self._connection.execute(statement, values)
+        except sqlite3.Error as error:
+            raise StoreError(f"records: {error}; free disk space or remove the file") from error

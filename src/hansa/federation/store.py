@@ -1,0 +1,203 @@
+"""A member's durable facts in one SQLite file (0600): what was sent, signed and spent. Written before a message leaves.
+
+| table | holds |
+|---|---|
+| fact | key, value: epoch keys, uploads until their session closes, signed roots; a value never changes |
+| charge | one row a (session, purpose, period): releases and noise multiplier; rows are never deleted |
+| egress | one row a message that left: time, session, step, bytes, SHA-256, chained by SHA-256 |
+
+Order of writes at the door: charge, upload and egress row in ONE transaction, fsynced, then the message. A kill at
+any instant leaves either nothing (no message left) or all three (the same bytes are sent again).
+
+Guarantees: `remember` never replaces a value; a charge is never lost or counted twice; a changed or missing egress row
+breaks the chain. Does NOT guarantee anything against somebody who can write the file and knows all its rows.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sqlite3
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from hansa.errors import EquivocationError, StoreError
+from hansa.protocol.privacy import Charge, NoiseShares
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+_SCHEMA: Final = """
+CREATE TABLE IF NOT EXISTS fact (key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS charge (
+  session TEXT NOT NULL, purpose TEXT NOT NULL, period TEXT NOT NULL,
+  releases INTEGER NOT NULL CHECK (releases > 0), noise_multiplier REAL NOT NULL CHECK (noise_multiplier > 0),
+  share_sigma REAL NOT NULL, shares INTEGER NOT NULL, dimension INTEGER NOT NULL, table_delta REAL NOT NULL,
+  time_ns INTEGER NOT NULL, PRIMARY KEY (session, purpose, period)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS egress (
+  number INTEGER PRIMARY KEY, time_ns INTEGER NOT NULL, session TEXT NOT NULL, step TEXT NOT NULL,
+  bytes INTEGER NOT NULL, sha256 BLOB NOT NULL, chain BLOB NOT NULL, UNIQUE (session, step));
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Egress:
+    """One message that left: when (ns UTC), for which session and step, how large, its hash, the chain's hash."""
+
+    number: int
+    time_ns: int
+    session: str
+    step: str
+    size: int
+    sha256: bytes
+    chain: bytes
+
+
+class MemberStore:
+    """The facts, the ledger and the egress record of one member.
+
+    Raises:
+        StoreError: The file cannot be opened, is damaged, or is readable by others.
+    """
+
+    def __init__(self, path: Path) -> None:
+        try:
+            descriptor = os.open(path, os.O_CREAT | os.O_RDWR, 0o600)
+            mode = os.fstat(descriptor).st_mode & 0o777
+            os.close(descriptor)
+            if mode & 0o077:
+                raise StoreError(f"{path.name}: expected mode 0600, got {mode:04o}; it holds keys: chmod 600 it")
+            self._connection = sqlite3.connect(path, isolation_level=None)
+            self._connection.execute("PRAGMA journal_mode = WAL")
+            self._connection.execute("PRAGMA synchronous = FULL")
+            self._connection.executescript(_SCHEMA)
+        except (OSError, sqlite3.Error) as error:
+            raise StoreError(f"{path.name}: cannot open the member's store: {error}") from error
+        self._depth = 0
+
+    def close(self) -> None:
+        """Close the file."""
+        self._connection.close()
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Make everything inside one durable write, or none of it.
+
+        Raises:
+            StoreError: The disk is full or the file damaged; nothing was written.
+        """
+        if self._depth:
+            yield
+            return
+        self._execute("BEGIN IMMEDIATE")
+        self._depth = 1
+        try:
+            yield
+        except BaseException:
+            self._connection.execute("ROLLBACK")
+            raise
+        else:
+            self._execute("COMMIT")
+        finally:
+            self._depth = 0
+
+    def fact(self, key: str) -> bytes | None:
+        """Return what was remembered under `key`, or None."""
+        row = self._execute("SELECT value FROM fact WHERE key = ?", key).fetchone()
+        return None if row is None else bytes(row[0])
+
+    def remember(self, key: str, value: bytes) -> None:
+        """Keep `value` under `key`, on disk when this returns.
+
+        Raises:
+            EquivocationError: Another value stands there.
+        """
+        present = self.fact(key)
+        if present is None:
+            self._execute("INSERT INTO fact VALUES (?, ?)", key, value)
+        elif present != value:
+            raise EquivocationError(f"{key}: another value was fixed before; refuse the message that asks for this one")
+
+    def release_upload(self, session: str) -> None:
+        """Free the space of a closed session's upload; its hash stays in the egress record.
+
+        Raises:
+            StoreError: The session is not closed.
+        """
+        if self.fact(f"{session}/closed") is None:
+            raise StoreError(f"{session}: its upload is still needed; the session is not closed")
+        self._execute("DELETE FROM fact WHERE key = ?", f"{session}/upload")
+
+    def charge(self, session: str, *, purpose: str, period: str, charge: Charge, time_ns: int) -> None:
+        """Write a charge; the same one again changes nothing.
+
+        Raises:
+            StoreError: The charge does not say how its noise is made.
+        """
+        noise = charge.noise
+        if noise is None:
+            raise StoreError(f"{session}: a charge must say how its noise is made")
+        self._execute(
+            "INSERT OR IGNORE INTO charge VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            session, purpose, period, charge.count, charge.noise_multiplier,
+            noise.share_sigma, noise.shares, noise.dimension, noise.table_delta, time_ns,
+        )  # fmt: skip
+
+    def charges(self, purpose: str, period: str) -> list[Charge]:
+        """Return every charge of a purpose in a budget period."""
+        rows = self._execute(
+            "SELECT noise_multiplier, releases, share_sigma, shares, dimension, table_delta "
+            "FROM charge WHERE purpose = ? AND period = ?",
+            purpose, period,
+        )  # fmt: skip
+        return [Charge(row[0], row[1], NoiseShares(*row[2:])) for row in rows]
+
+    def charged_periods(self) -> list[tuple[str, str]]:
+        """Return each (purpose, period) that has a charge, in order."""
+        return list(self._execute("SELECT DISTINCT purpose, period FROM charge ORDER BY purpose, period"))
+
+    def record_egress(self, session: str, step: str, body: bytes, *, time_ns: int) -> None:
+        """Note that `body` leaves in `step` of `session`; the same bytes again change nothing.
+
+        Raises:
+            EquivocationError: Other bytes were noted for this step of this session.
+        """
+        digest = hashlib.sha256(body).digest()
+        row = self._execute("SELECT sha256 FROM egress WHERE session = ? AND step = ?", session, step).fetchone()
+        if row is not None:
+            if row[0] != digest:
+                raise EquivocationError(f"{session}/{step}: other bytes left before; these stay here")
+            return
+        last = self._execute("SELECT number, chain FROM egress ORDER BY number DESC LIMIT 1").fetchone()
+        number, chain = (last[0] + 1, last[1]) if last else (1, b"")
+        link = _link(chain, (number, time_ns, session, step, len(body), digest))
+        self._execute(
+            "INSERT INTO egress VALUES (?, ?, ?, ?, ?, ?, ?)", number, time_ns, session, step, len(body), digest, link
+        )
+
+    def egress(self) -> list[Egress]:
+        """Return the egress record in order.
+
+        Raises:
+            StoreError: A row was changed, removed or added by another hand.
+        """
+        rows = [Egress(*row) for row in self._execute("SELECT * FROM egress ORDER BY number")]
+        chain = b""
+        for place, row in enumerate(rows, start=1):
+            chain = _link(chain, (row.number, row.time_ns, row.session, row.step, row.size, row.sha256))
+            if row.number != place or row.chain != chain:
+                raise StoreError(f"egress record: row {place} does not fit the chain; the file was changed")
+        return rows
+
+    def _execute(self, statement: str, *values: object) -> sqlite3.Cursor:
+        try:
+            return self._connection.execute(statement, values)
+        except sqlite3.Error as error:
+            raise StoreError(f"the member's store: {error}; free disk space or restore the file") from error
+
+
+def _link(chain: bytes, row: tuple[int, int, str, str, int, bytes]) -> bytes:
+    text = "|".join(value.hex() if isinstance(value, bytes) else str(value) for value in row)
+    return hashlib.sha256(chain + text.encode()).digest()
