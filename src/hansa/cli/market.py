@@ -6,18 +6,19 @@ import os
 import re
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from enum import StrEnum
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final, Literal, cast
+from pathlib import Path  # noqa: TC003 - typer reads the annotations at run time
+from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 import msgspec
 import typer
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from hansa.errors import ConfigurationError, DataError, HansaError
+from hansa.market.calendar import NS_PER_DAY
 from hansa.market.quality import Quality, describe, usual_spacing_ns
 from hansa.market.readers.bars import attach_signed, read_bars
 from hansa.market.readers.binance_depth import read_depth_stream
@@ -43,13 +44,6 @@ class FileFormat(StrEnum):
     BINANCE_DEPTH = "binance-depth"
 
 
-class TickVolumeAs(StrEnum):
-    """Contract column that a count of quotes may stand in for."""
-
-    VOLUME = "volume"
-    TRADES = "trades"
-
-
 @dataclass(frozen=True, slots=True)
 class _Options:
     market: str | None
@@ -68,11 +62,12 @@ ClockOption = Annotated[str, typer.Option(help="Zone of times without one: IANA 
 ScaleOption = Annotated[float, typer.Option(help="Divisor of prices; 100000 where 94371 is 0.94371.")]
 AssetOption = Annotated[str | None, typer.Option(help="Keep the rows of this asset of a file with many.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
-TickOption = Annotated[TickVolumeAs | None, typer.Option(help="What a count of quotes stands in for.")]
+TickOption = Annotated[Literal["volume", "trades"] | None, typer.Option(help="What a count of quotes stands in for.")]
 
 
 @app.command("import")
 def import_(
+    *,
     sources: Annotated[list[Path], typer.Argument(metavar="SRC...", help="Files or directories.")],
     out: Annotated[Path, typer.Option(help="Directory of the bars; made if absent.")],
     market: MarketOption = None,
@@ -87,10 +82,7 @@ def import_(
 ) -> None:
     """Read files, check them, and write <venue>_<market>.parquet."""
     with _one_line_errors():
-        stands_for = cast(
-            "Literal['volume', 'trades'] | None", None if tick_volume_as is None else tick_volume_as.value
-        )
-        options = _Options(market, venue, parse_bar(bar), clock, price_scale, stands_for, asset, file_format)
+        options = _Options(market, venue, parse_bar(bar), clock, price_scale, tick_volume_as, asset, file_format)
         plain, signed = _plan(sources, options)
         reports = _import_all(plain, signed, out, options)
         unused = [str(path) for key, path in signed.items() if key not in plain]
@@ -107,6 +99,7 @@ def import_(
 
 @app.command("describe")
 def describe_(
+    *,
     path: Annotated[Path, typer.Argument(help="File of bars, or directory of them.")],
     market: MarketOption = None,
     venue: VenueOption = None,
@@ -198,7 +191,10 @@ def _plan(paths: Sequence[Path], options: _Options) -> tuple[dict[tuple[str, str
 def _key(file: Path, options: _Options) -> tuple[str, str]:
     named = split_name(file)
     venue = options.venue or (named and named[0])
-    market = options.market or (named and market_name(named[1]))
+    try:
+        market = options.market or (named and market_name(named[1]))
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{file}: {error}") from error
     if not venue or not market:
         raise ConfigurationError(f"{file}: the name is not <venue>_<market>; give --venue and --market")
     return market, venue
@@ -254,29 +250,24 @@ def _write(bars: pl.DataFrame, target: Path) -> None:
 
 
 def _print_table(reports: list[Quality]) -> None:
-    table = Table(title="Bars: gaps and faults")
-    for name in ("market", "venue", "rows", "from", "to", "missing", "gaps", "longest", "no volume", "signed"):
-        table.add_column(name, justify="left" if name in {"market", "venue", "from", "to"} else "right")
-    table.add_column("suspicious", justify="right")
-    table.add_column("locked", justify="right")
+    table = Table(title="Bars: gaps and faults", box=SIMPLE_HEAD, padding=0, pad_edge=False)
+    for name in ("market", "venue"):
+        table.add_column(name, no_wrap=True)
+    for name in ("rows", "days", "missing", "gaps", "longest", "idle", "signed", "odd", "locked"):
+        table.add_column(name, justify="right", no_wrap=True)
     for report in reports:
-        empty = "unknown" if report.zero_volume_share is None else f"{report.zero_volume_share:.1%}"
         table.add_row(
             report.market,
             report.venue,
             str(report.rows),
-            _minute(report.first_ns),
-            _minute(report.last_ns),
+            f"{(report.last_ns - report.first_ns) / NS_PER_DAY:.0f}",
             f"{report.gaps.missing_share:.1%}",
             str(report.gaps.count),
             str(report.gaps.longest_bars),
-            empty,
+            "?" if report.zero_volume_share is None else f"{report.zero_volume_share:.0%}",
             f"{report.signed_volume_share:.0%}",
             str(len(report.suspicious_prints)),
             str(report.locked_bars),
         )
+    table.caption = "longest: gap in bars; idle: volume 0; odd: suspicious prints; all in --json"
     Console().print(table)
-
-
-def _minute(ts_ns: int) -> str:
-    return f"{datetime.fromtimestamp(ts_ns / 1e9, tz=UTC):%Y-%m-%d %H:%M}"

@@ -43,6 +43,7 @@ LOCK_WINDOW_BARS: Final = 20
 LOCK_VOLUME_SHARE: Final = 0.25
 LOCK_MOVE: Final = 2.0  # times the trailing median range
 LOCK_RARE_SHARE: Final = 0.05
+LOCK_UNUSUAL_SHARE: Final = 0.25
 UNAVAILABLE: Final = "unavailable"
 
 _FINER: Final = "_finer_variance"
@@ -251,8 +252,8 @@ def limit_locked(bars: pl.DataFrame) -> pl.Series:
     """Mark the bars at which a market was locked at one price.
 
     A bar is locked when high = low, its volume is at most a quarter of the median volume of the 20 bars before, and
-    either its price moved by twice their median range or more, or one-price bars were rare (at most 1 in 20) among
-    them. The last condition keeps calm a market whose tick is wide for its range, such as a stablecoin.
+    either its price moved by twice their median range or more while at most 1 in 4 of them had one price, or at most
+    1 in 20 had. So a market that often trades once a bar, or whose tick is wide for its range, is not called locked.
 
     Args:
         bars: Frame of the bars contract.
@@ -271,7 +272,7 @@ def limit_locked(bars: pl.DataFrame) -> pl.Series:
     usual_volume, usual_range = before(pl.col("volume")), before(_LOG_RANGE)
     one_price_share = one_price.cast(pl.Float64).shift(1).rolling_mean(LOCK_WINDOW_BARS, min_samples=least).over(over)
     move = (pl.col("close") / pl.col("close").shift(1)).log().abs().over(over)
-    moved = (move >= LOCK_MOVE * usual_range) & (move > 0)
+    moved = (move >= LOCK_MOVE * usual_range) & (move > 0) & (one_price_share <= LOCK_UNUSUAL_SHARE)
     collapsed = (pl.col("volume") <= LOCK_VOLUME_SHARE * usual_volume) & (usual_volume > 0)
     locked = (one_price & collapsed & (moved | (one_price_share <= LOCK_RARE_SHARE))).fill_null(value=False)
     return order.with_columns(locked.alias("limit_locked")).sort("_row")["limit_locked"]

@@ -2,8 +2,8 @@
 
 ```
 missing share     absent bars / bars from the first to the last stamp
-suspicious print  among bars with volume, c the previous close: e = max(|log(high / c)|, |log(low / c)|) is at least
-                  50 bps and 10 times its median over 101 bars; the next bar closes within e / 4 of c; volume at most the median
+suspicious print  among bars with volume, c the median close of 11 around it: e = max(|log(high / c)|, |log(low / c)|)
+                  is at least 50 bps and 10 times its median over 101 bars, on no more than the median volume
 ```
 Guarantees: counts are over the whole series, nothing is repaired or dropped. Does not guarantee: that a print is an
 error; it is one that a reader should look at. It looks ahead, so it is a report and never a feature.
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 _PRINT_FLOOR: Final = 0.005  # log price
 _PRINT_TIMES_USUAL: Final = 10.0
 _PRINT_WINDOW_BARS: Final = 101
-_PRINT_REVERTS: Final = 0.25
+_PRINT_AROUND_BARS: Final = 11
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +51,11 @@ class Gaps:
 
 @dataclass(frozen=True, slots=True)
 class SuspiciousPrint:
-    """A price that came and went within one bar on little volume.
+    """A price far from those around it, on little volume.
 
     Attributes:
         ts_ns: End of the bar, ns UTC.
-        excursion: Greatest log distance from the close before.
+        excursion: Greatest log distance from the median close around it.
         volume: Base units.
     """
 
@@ -133,7 +133,7 @@ def describe(bars: pl.DataFrame, every_ns: int) -> Quality:
         first_ns=frame["ts_ns"][0],
         last_ns=frame["ts_ns"][-1],
         gaps=_gaps(frame["ts_ns"], every_ns),
-        zero_volume_share=(volume == 0).sum() / len(volume) if len(volume) else None,
+        zero_volume_share=int((volume == 0).sum()) / len(volume) if len(volume) else None,
         signed_volume_share=1.0 - frame["signed_volume"].null_count() / frame.height,
         suspicious_prints=_prints(frame),
         locked_bars=int(limit_locked(frame).sum()),
@@ -174,15 +174,14 @@ def _gaps(stamps: pl.Series, every_ns: int) -> Gaps:
 
 
 def _prints(frame: pl.DataFrame) -> tuple[SuspiciousPrint, ...]:
-    before, after = pl.col("close").shift(1), pl.col("close").shift(-1)
-    excursion = pl.max_horizontal((pl.col(name) / before).log().abs() for name in ("high", "low"))
+    around = pl.col("close").rolling_median(_PRINT_AROUND_BARS, min_samples=1, center=True)
+    excursion = pl.max_horizontal((pl.col(name) / around).log().abs() for name in ("high", "low"))
     usual = pl.col("excursion").rolling_median(_PRINT_WINDOW_BARS, min_samples=1, center=True)
     found = (
         frame.filter(pl.col("volume") > 0)
-        .with_columns(excursion.alias("excursion"), (after / before).log().abs().alias("left"))
+        .with_columns(excursion.alias("excursion"))
         .filter(
             (pl.col("excursion") >= pl.max_horizontal(pl.lit(_PRINT_FLOOR), _PRINT_TIMES_USUAL * usual))
-            & (pl.col("left") <= _PRINT_REVERTS * pl.col("excursion"))
             & (pl.col("volume") <= pl.col("volume").median())
         )
     )

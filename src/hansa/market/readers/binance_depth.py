@@ -204,7 +204,7 @@ class _Book:
         if self.last is not None:
             if message.pu is not None and not self.straddles(message):
                 broken = (self.last, message.pu) if message.pu != self.last else None
-            elif message.pu is None and message.U > self.last + 1:
+            elif message.pu is None and self.last + 1 < message.U:
                 broken = (self.last + 1, message.U)
         if broken is not None:
             self.bids.clear()
@@ -220,7 +220,7 @@ class _Book:
 
     def straddles(self, message: _Message) -> bool:
         """Whether the change spans the number reached: true of the first change after a futures snapshot."""
-        return self.last is not None and message.U is not None and message.U <= self.last + 1
+        return self.last is not None and message.U is not None and self.last + 1 >= message.U
 
     def reset(self, message: _Message) -> tuple[int, int] | None:
         """Start again from a snapshot, replay the later changes that already came; return as `change` does."""

@@ -72,7 +72,7 @@ def read_lobster(
     book = _table(orderbook_path, 4 * levels, f"books of {levels} levels (4 columns a level)")
     if len(message) != len(book):
         raise DataError(
-            f"{orderbook_path}: row {min(len(message), len(book))}: expected one book after each message; got {len(book)} "
+            f"{orderbook_path}: row {min(len(message), len(book))}: expected one book a message; got {len(book)} "
             f"books and {len(message)} messages in {message_path.name}; take both files of the same day and level"
         )
     seconds, kind, _, size, price, direction = message.T
