@@ -128,6 +128,8 @@ def time_weighted_mean(
     Returns:
         One mean a span; NaN where the state was unknown throughout.
     """
+    if not len(event_ns):
+        return np.full(len(edges_ns) - 1, np.nan)
     points = np.union1d(event_ns, edges_ns)
     holds = np.searchsorted(event_ns, points, side="right") - 1
     value = np.where(holds >= 0, np.asarray(state, dtype=np.float64)[np.maximum(holds, 0)], np.nan)[:-1]

@@ -118,8 +118,10 @@ def attach_signed(bars: pl.DataFrame, signed: pl.DataFrame) -> pl.DataFrame:
         `bars` with `signed_volume` and `trades` filled where they were null and `signed` has the bar.
 
     Raises:
-        DataError: `signed` has no signed volume, or shares no market and venue or no bar with `bars`.
+        DataError: `signed` has no signed volume, shares no bar with `bars`, or a frame
+            breaks the contract.
     """
+    bars, signed = conform(bars, source="bars"), conform(signed, source="signed bars")
     if signed["signed_volume"].null_count() == signed.height:
         raise DataError("expected a series with signed volume; got none; give the file with buy and sell volume")
     key = ["market", "venue", "ts_ns"]

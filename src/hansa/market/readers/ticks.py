@@ -100,12 +100,13 @@ def bars_from_ticks(  # the four kinds of input are one reading of one book
     # The last quote is known to hold until the last event only.
     edges_seen = np.minimum(edges, max(last, int(edges[-2]) + 1))
     mid = 0.5 * (quotes.bid + quotes.ask)
+    known = np.isfinite(mid)
     spread = np.where(quotes.ask > quotes.bid, 1e4 * (quotes.ask - quotes.bid) / mid, np.nan)
     quoted = pl.DataFrame(
         {
             "ts_ns": edges[1:],
             "spread_bps": time_weighted_mean(quotes.ts_ns, spread, edges_seen),
-            "mid": _state_before(quotes.ts_ns, mid, edges[1:]),
+            "mid": _state_before(quotes.ts_ns[known], mid[known], edges[1:]),
             "depth_quote": np.full(len(edges) - 1, np.nan)
             if depth is None
             else time_weighted_mean(depth.ts_ns, depth.quote, edges_seen),
