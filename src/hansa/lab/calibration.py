@@ -45,7 +45,7 @@ BAR_SECONDS: Final = 300
 DAY_SECONDS: Final = 86_400
 LAGS: Final = (1, 2, 3, 6, 12, 36, 72, 144, 288)
 MEASURES: Final = ("impact", "range", "volume")
-STATE_HALF_LIVES_SECONDS: Final = (900.0, 14_400.0, 1_036_800.0)
+STATE_HALF_LIVES_SECONDS: Final = (900.0, 14_400.0, 2_592_000.0)
 NOISE_HALF_LIVES_SECONDS: Final = (600.0, 14_400.0)
 LOG_RANGE_NOISE_VARIANCE: Final = 0.29**2
 
@@ -56,8 +56,8 @@ RANGE_NOISE: Final = 1.0 / 0.673 - 1.0
 VOLUME_NOISE: Final = 1.0 / 0.399 - 1.0
 NOISE_SHARES: Final = (0.189, 0.148)
 NOISE_LOADING: Final = 0.769
-STATE_SHARES: Final = (0.194, 0.209, 0.597)
-COST_DEVIATION: Final = 0.38
+STATE_SHARES: Final = (0.188, 0.229, 0.583)
+COST_DEVIATION: Final = 0.387
 
 #: Venues of one instrument, by file; every pair inside a line is a pair of views.
 VENUES: Final[Mapping[str, tuple[str, ...]]] = {

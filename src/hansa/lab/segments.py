@@ -7,8 +7,9 @@ In log units, for market m and bar t, with the market's cost c, volatility v and
     e_k     = sqrt(g) e_common + sqrt(1 - g) e_own,k      for spread, depth and impact (g the noise loading)
 
 Every e is white noise plus AR(1) parts of the calibrated shares and half-lives, scaled to the calibrated ratio of
-private to state variance. Open and close are the market's, off by a part of the member's spread; the wicks of high
-and low are the market's, longer or shorter by private noise; flow leans with the return and with private demand.
+private to state variance. Open and close are the market's, off by a part of the member's spread; the wicks stretch or
+shrink so that the range is the market's times private noise, never below |close - open|; signed volume leans with the
+return and with private demand.
 
 Guarantees: a view depends on the market and on its own generator only, never on another member.
 Does NOT guarantee: missing bars, faulty prints or a closed week-end; every bar has a row.
@@ -114,13 +115,12 @@ def view(
     share = np.exp(SHARE_DEVIATION * rng.standard_normal(markets))
     bias = BIAS_DEVIATION * rng.standard_normal((markets, 1))
     noise = private_noise(rng, (7, markets, bars), bar_seconds)
-    seconds = path.ts_ns / 1e9
-    state = np.array([deseasonalise(x, seconds).std() for x in path.log_cost])[:, None]
+    state = _deviation(path.log_cost, path.ts_ns)
     own, common = np.sqrt(1.0 - NOISE_LOADING), np.sqrt(NOISE_LOADING)
     error = np.sqrt(view_noise) * state * (own * noise[:3] + common * noise[_COMMON])
     surprise = path.log_cost - path.base_cost[:, None]
     prices = _prices(path, rng, path.log_cost + bias + error[_SPREAD], noise[_RANGE])
-    activity = np.array([deseasonalise(x, seconds).std() for x in path.log_activity])[:, None]
+    activity = _deviation(path.log_activity, path.ts_ns)
     quote_volume = BASE_VOLUME_QUOTE * np.exp(path.log_activity + np.sqrt(VOLUME_NOISE) * activity * noise[_VOLUME])
     quote_volume = quote_volume * share[:, None]
     volume = quote_volume / prices[3]
@@ -155,11 +155,19 @@ def _prices(
     close = market_close * np.exp(half_spread * rng.uniform(-1.0, 1.0, market_close.shape))
     opening = np.concatenate([market_open[:, :1], close[:, :-1]], axis=1)
     top, bottom = np.maximum(market_open, market_close), np.minimum(market_open, market_close)
-    log_range = np.log(np.log(market_high / market_low))
-    stretch = np.exp(np.sqrt(RANGE_NOISE) * log_range.std(axis=1, keepdims=True) * noise)
-    high = np.maximum(opening, close) * (market_high / top) ** stretch
-    low = np.minimum(opening, close) * (market_low / bottom) ** stretch
+    above, below = np.log(market_high / top), np.log(bottom / market_low)
+    body, log_range = np.log(top / bottom), np.log(market_high / market_low)
+    state = _deviation(np.log(log_range), path.ts_ns)
+    wanted = log_range * np.exp(np.sqrt(RANGE_NOISE) * state * noise)
+    stretch = np.maximum(wanted - body, 0.0) / np.maximum(above + below, 1e-12)
+    high = np.maximum(opening, close) * np.exp(above * stretch)
+    low = np.minimum(opening, close) * np.exp(-below * stretch)
     return np.stack([opening, high, low, close])
+
+
+def _deviation(x: Float[np.ndarray, "market time"], ts_ns: Int[np.ndarray, " time"]) -> Float[np.ndarray, "market 1"]:
+    """Return the de-seasonalised standard deviation of each market: what calibrated noise is measured against."""
+    return np.array([[deseasonalise(row, ts_ns / 1e9).std()] for row in x])
 
 
 def _imbalance(path: MarketPath, demand: Float[np.ndarray, "market time"]) -> Float[np.ndarray, "market time"]:

@@ -4,7 +4,7 @@ Log liquidity cost of market m (the spread in bps, logged, that a trader with ac
 
     c_m(t) = base_m + season_m(t) + sd * sum_k sqrt(share_k) x_mk(t) + sum_j B_jm s_j(t - lag) + stress_m(t)
 
-x_mk are AR(1) with half-lives of 15 minutes, 4 hours and 12 days (their sum decays like long memory), correlated over
+x_mk are AR(1) with half-lives of 15 minutes, 4 hours and 30 days (their sum decays like long memory), correlated over
 markets; s_j filters market j's innovations and B is the known spillover; stress ramps up at a known onset,
 holds and decays. Log volatility shares `volatility_link` of c's random part and a part of the stress, has its own
 season and its own persistent part, so that a rule which watches volatility alone is a fair rival. Prices follow
@@ -95,7 +95,7 @@ class Scenario:
     view_noise: float | None = None
     episodes: int = 4
     spillovers: tuple[Spillover, ...] | None = None
-    market_correlation: float = 0.45
+    market_correlation: float = 0.55
     volatility_link: float = 0.7
 
     def __post_init__(self) -> None:
