@@ -111,7 +111,7 @@ async def test_a_partitioned_node_neither_writes_nor_reads_until_healed() -> Non
     hub = MemoryHub()
     member, coordinator = MemoryTransport(hub, "north"), MemoryTransport(hub, "coordinator")
     hub.partition("north")
-    writing = asyncio.create_task(member.publish(Subject("e1", "s1", "hello", "north"), b"x"))
+    writing = asyncio.create_task(member.publish(Subject("e1", "s1", "agree", "north"), b"x"))
     reading = asyncio.create_task(take(member, 1))
     await announce(coordinator, 1)
     for _ in range(5):
@@ -149,4 +149,4 @@ async def test_closing_ends_the_readings_and_refuses_publications() -> None:
     await member.close()
     assert await reading == []
     with pytest.raises(TransportError, match="closed"):
-        await member.publish(Subject("e1", "s1", "hello", "north"), b"")
+        await member.publish(Subject("e1", "s1", "agree", "north"), b"")

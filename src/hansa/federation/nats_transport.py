@@ -1,0 +1,347 @@
+"""The transport over NATS JetStream: mutual TLS, one file stream per channel, one stored body per subject.
+
+Streams `HANSA_<federation>_board` and `_inbox` are made by the coordinator with `max_msgs_per_subject = 1`,
+`discard = new` and `discard_new_per_subject`, so the server itself refuses a second body; deleting and purging are
+denied. A reader is an ephemeral push consumer with flow control that delivers to this node's own inbox; when the
+connection, the server or the consumer's numbering breaks, another starts after the last stream sequence seen.
+
+Guarantees: `publish` returns after the server's acknowledgement, which follows the write to disk; a broken
+connection is retried for ever; readers lose and repeat nothing; a malformed message is skipped with a warning in the
+log, the same at each replay, so that one faulty member cannot stop a reader.
+Does NOT guarantee: authorship (verify signatures), or the coordinator's honesty about the stream. A member who
+abuses reply subjects of the server's interface may occupy
+another's empty slot with rubbish: that session lacks an upload.
+
+Source: docs.nats.io, JetStream streams and consumers; NATS ADR-8 (per-subject limits), ADR-17 (ordered consumer).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import json
+import logging
+import secrets
+from typing import TYPE_CHECKING, Any, Final, Self
+
+import nats.errors
+
+from hansa.errors import MessageError, TransportError
+from hansa.federation.frames import COMMIT, MIN_CHUNK_BYTES, WHOLE, ChunkStore, Commit
+from hansa.federation.nats_connection import Credentials, DisconnectedError, NatsConnection
+from hansa.federation.nats_server import stream_name
+from hansa.federation.transport import (
+    PREFIX,
+    STEPS,
+    Channel,
+    Message,
+    Subject,
+    check_identifier,
+    check_publication,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+    from pathlib import Path
+
+    from nats.aio.msg import Msg
+    from nats.aio.subscription import Subscription
+
+MAX_BODY_BYTES: Final = 64 * 1024 * 1024
+HEARTBEAT_SECONDS: Final = 5.0  # of an idle consumer; three missed ones and it is replaced
+WINDOW: Final = 16  # chunks under way at a time
+_SUBJECT_TAKEN: Final = 10077  # stream store failed; the description says why
+_NOT_YET: Final = frozenset({10008, 10009, 10023})  # JetStream starts, elects a leader, catches up
+_TAKEN_TEXT: Final = "maximum messages per subject exceeded"
+
+logger = logging.getLogger(__name__)
+
+
+class NatsTransport:
+    """A node's connection to the federation's message server; made by `connect`."""
+
+    def __init__(
+        self, connection: NatsConnection, *, node: str, federation: str, coordinator: bool, max_body_bytes: int
+    ) -> None:
+        self._connection = connection
+        self._node = node
+        self._federation = federation
+        self._coordinator = coordinator
+        self._max_body_bytes = max_body_bytes
+
+    @classmethod
+    async def connect(
+        cls,
+        url: str,
+        *,
+        node: str,
+        federation: str,
+        certificate: Path,
+        key: Path,
+        authority: Path,
+        coordinator: bool,
+        max_body_bytes: int = MAX_BODY_BYTES,
+        replicas: int = 1,
+        patience_seconds: float = 10.0,
+    ) -> Self:
+        """Connect, and as coordinator make the streams.
+
+        Args:
+            url: `tls://host:port`, several with commas.
+            node: This node's name, the one in its certificate.
+            federation: The federation's name.
+            certificate: PEM file of this node.
+            key: PEM file of its private key.
+            authority: PEM file of the federation's authority.
+            coordinator: Whether this node is the coordinator.
+            max_body_bytes: Largest body to send or to assemble.
+            replicas: Copies of each stream in a cluster; 1 for the embedded server.
+            patience_seconds: How long the first connection may take.
+
+        Raises:
+            TransportError: No server, wrong certificates on either side, or the streams cannot be made.
+        """
+        check_identifier(node, what="node")
+        check_identifier(federation, what="federation")
+        connection = NatsConnection(url, node, Credentials(certificate, key, authority).context())
+        transport = cls(
+            connection, node=node, federation=federation, coordinator=coordinator, max_body_bytes=max_body_bytes
+        )
+        try:
+            await connection.open(patience_seconds=patience_seconds)
+            if coordinator:
+                for channel in Channel:
+                    await transport._make_stream(channel, replicas)
+        except BaseException:
+            await connection.close()
+            raise
+        return transport
+
+    @property
+    def node(self) -> str:
+        """Name under which this node publishes."""
+        return self._node
+
+    async def publish(self, subject: Subject, body: bytes) -> bool:
+        """Store `body` under `subject`; see `Transport.publish`. Waits through disconnections.
+
+        Raises:
+            MessageError: The sender is another node, the step is the coordinator's, or the body is too large.
+            TransportError: The server refuses (permission, disk full), or this connection was closed.
+        """
+        check_publication(subject, node=self._node, coordinator=self._coordinator)
+        if len(body) > self._max_body_bytes:
+            raise MessageError(f"publish: expected at most {self._max_body_bytes} bytes, got {len(body)}")
+        text = subject.to_text(self._federation)
+        if len(body) < self._connection.client.max_payload:
+            return await self._store(text, WHOLE + body)
+        # Half the limit: a chunk that is fetched again comes back in base64.
+        chunk_bytes = max(self._connection.client.max_payload // 2, MIN_CHUNK_BYTES)
+        commit = Commit.of(body, chunk_bytes=chunk_bytes)
+        window = asyncio.Semaphore(WINDOW)
+
+        async def store(index: int, chunk_subject: str) -> None:
+            async with window:
+                await self._store(chunk_subject, body[index * chunk_bytes : (index + 1) * chunk_bytes])
+
+        async with asyncio.TaskGroup() as group:
+            for index, chunk_subject in enumerate(commit.chunk_subjects(text)):
+                group.create_task(store(index, chunk_subject))
+        return await self._store(text, commit.to_bytes())
+
+    def board(self, *, after: int = 0) -> AsyncGenerator[Message]:
+        """Yield the board from sequence `after` + 1; ends when this connection closes."""
+        return self._read(Channel.BOARD, after)
+
+    def inbox(self, *, after: int = 0) -> AsyncGenerator[Message]:
+        """Yield the inbox from sequence `after` + 1.
+
+        Raises:
+            TransportError: This node is not the coordinator.
+        """
+        if not self._coordinator:
+            raise TransportError(f"{self._node}: only the coordinator reads the inbox")
+        return self._read(Channel.INBOX, after)
+
+    async def close(self) -> None:
+        """End every reading and the connection; accepted messages stay."""
+        await self._connection.close()
+
+    async def _make_stream(self, channel: Channel, replicas: int) -> None:
+        name = stream_name(self._federation, channel)
+        steps = [step for step, home in STEPS.items() if home is channel]
+        subjects = [f"{PREFIX}.{self._federation}.*.*.{step}.*" for step in steps]
+        configuration = {
+            "name": name,
+            "subjects": [*subjects, *(f"{subject}.*.*" for subject in subjects)],
+            "retention": "limits",
+            "storage": "file",
+            "discard": "new",
+            "discard_new_per_subject": True,
+            "max_msgs_per_subject": 1,
+            "max_consumers": -1,
+            "max_msgs": -1,
+            "max_bytes": -1,
+            "max_age": 0,
+            "max_msg_size": -1,
+            "num_replicas": replicas,
+            "deny_delete": True,
+            "deny_purge": True,
+            "duplicate_window": 120_000_000_000,
+        }
+        await self._ask(f"STREAM.CREATE.{name}", configuration)
+
+    async def _store(self, subject: str, payload: bytes) -> bool:
+        """Publish until the server has answered; only this node writes here, so "taken" after doubt is success."""
+        in_doubt = False
+        while True:
+            try:
+                answer = json.loads((await self._connection.request(subject, payload)).data or b"{}")
+            except (DisconnectedError, TimeoutError):
+                in_doubt = True
+                continue
+            error = answer.get("error")
+            if error is None and "seq" in answer:
+                return True
+            code, text = (error or {}).get("err_code"), (error or {}).get("description", "no stream listens")
+            if code == _SUBJECT_TAKEN and _TAKEN_TEXT in text:
+                return in_doubt
+            if error is not None and code not in _NOT_YET:
+                raise TransportError(
+                    f"publish {subject}: the server cannot store it ({text}); check the disk and "
+                    "max_store_bytes of the message server"
+                )
+            await asyncio.sleep(0.05)  # the coordinator has not made the streams yet, or they are recovering
+
+    async def _ask(self, interface: str, question: dict[str, Any]) -> dict[str, Any]:
+        """Call the JetStream interface, through disconnections and recoveries."""
+        while True:
+            try:
+                message = await self._connection.request(f"$JS.API.{interface}", json.dumps(question).encode())
+            except (DisconnectedError, TimeoutError):
+                continue
+            answer: dict[str, Any] = json.loads(message.data or b"{}")
+            error = answer.get("error")
+            if answer and error is None:
+                return answer
+            missing = interface.startswith("CONSUMER") and error and error.get("code") == 404
+            if answer and error and not missing and error.get("err_code") not in _NOT_YET:
+                raise TransportError(
+                    f"{interface}: the server refuses ({error.get('description', error)}); if the streams belong to an "
+                    "older plan, name a new federation or an empty store"
+                )
+            await asyncio.sleep(0.05)
+
+    async def _read(self, channel: Channel, after: int) -> AsyncGenerator[Message]:
+        chunks = ChunkStore(self._max_body_bytes)
+        while not self._connection.is_closed:
+            try:
+                await self._connection.ready()
+            except TransportError:
+                return
+            async with contextlib.aclosing(self._consume(channel, after)) as consumed:
+                async for sequence, time_ns, subject, data in consumed:
+                    after = sequence
+                    if subject.count(".") == 7:
+                        chunks.keep(subject, data)
+                        continue
+                    try:
+                        body = await self._body(channel, subject, data, chunks)
+                        parsed = Subject.from_text(subject, federation=self._federation)
+                    except MessageError as error:
+                        logger.warning("%s %d %s: skipped: %s", channel, sequence, subject, error)
+                        continue
+                    yield Message(parsed, body, sequence, time_ns)
+
+    async def _consume(self, channel: Channel, after: int) -> AsyncGenerator[tuple[int, int, str, bytes]]:
+        """Yield (sequence, time, subject, data) from one server-side consumer until its numbering breaks."""
+        name = secrets.token_hex(16)
+        queue: asyncio.Queue[Msg | None] = asyncio.Queue()  # bounded by the server's flow control
+
+        async def receive(message: Msg) -> None:
+            queue.put_nowait(message)
+
+        deliver = f"_INBOX_{self._node}.read.{name}"
+        client = self._connection.client
+        subscription: Subscription | None = None
+        self._connection.watchers.add(queue)
+        try:
+            subscription = await client.subscribe(deliver, cb=receive, pending_msgs_limit=0, pending_bytes_limit=0)
+            await self._create_consumer(channel, name, deliver, after)
+            delivered = 0
+            while not self._connection.is_closed:
+                async with asyncio.timeout(3 * HEARTBEAT_SECONDS):
+                    message = await queue.get()
+                if message is None:
+                    return
+                if message.headers and message.headers.get("Status"):
+                    if message.reply:
+                        await client.publish(message.reply)  # flow control: all before it was consumed
+                    elif int(message.headers.get("Nats-Last-Consumer", delivered)) != delivered:
+                        return
+                    continue
+                sequence, number, time_ns = _metadata(message.reply)
+                if number != delivered + 1:
+                    return
+                delivered = number
+                yield sequence, time_ns, message.subject, message.data
+        except (TimeoutError, nats.errors.Error) as error:
+            logger.info("%s: reading starts again after %s", channel, type(error).__name__)
+            await asyncio.sleep(0.05)
+        except TransportError:
+            if not self._connection.is_closed:
+                raise
+        finally:
+            self._connection.watchers.discard(queue)
+            if subscription is not None:
+                with contextlib.suppress(nats.errors.Error):
+                    await subscription.unsubscribe()
+
+    async def _create_consumer(self, channel: Channel, name: str, deliver: str, after: int) -> None:
+        stream = stream_name(self._federation, channel)
+        configuration = {
+            "name": name,
+            "deliver_subject": deliver,
+            "deliver_policy": "by_start_sequence",
+            "opt_start_seq": after + 1,
+            "ack_policy": "none",
+            "max_deliver": 1,
+            "flow_control": True,
+            "idle_heartbeat": int(HEARTBEAT_SECONDS * 1e9),
+            "inactive_threshold": int(30e9),
+            "mem_storage": True,
+            "num_replicas": 1,
+        }
+        question = {"stream_name": stream, "config": configuration, "action": "create"}
+        await self._ask(f"CONSUMER.CREATE.{stream}.{name}", question)
+
+    async def _body(self, channel: Channel, subject: str, frame: bytes, chunks: ChunkStore) -> bytes:
+        if frame[:1] == WHOLE:
+            if len(frame) - 1 > self._max_body_bytes:
+                raise MessageError(f"body: expected at most {self._max_body_bytes} bytes, got {len(frame) - 1}")
+            return frame[1:]
+        if frame[:1] != COMMIT:
+            raise MessageError("frame: expected a leading byte 0 or 1")
+        commit = Commit.from_bytes(frame, max_body_bytes=self._max_body_bytes)
+        pieces = []
+        for chunk_subject in commit.chunk_subjects(subject):
+            chunk = chunks.take(chunk_subject)
+            pieces.append(chunk if chunk is not None else await self._fetch(channel, chunk_subject))
+        return commit.assemble(pieces)
+
+    async def _fetch(self, channel: Channel, subject: str) -> bytes:
+        """Return a stored chunk that came before this reading began, or was forgotten."""
+        stream = stream_name(self._federation, channel)
+        try:
+            answer = await self._ask(f"STREAM.MSG.GET.{stream}", {"last_by_subj": subject})
+        except TransportError as error:
+            raise MessageError(f"body: the chunk {subject} is missing") from error
+        return base64.b64decode(answer["message"].get("data", ""))
+
+
+def _metadata(reply: str) -> tuple[int, int, int]:
+    """Return (stream sequence, consumer sequence, time in ns) of `$JS.ACK...`, in its short or its long form."""
+    tokens = reply.split(".")
+    first = 5 if len(tokens) == 9 else 7
+    return int(tokens[first]), int(tokens[first + 1]), int(tokens[first + 2])
