@@ -98,6 +98,12 @@ def test_a_malformed_pair_is_refused(tmp_path: Path, messages: str, books: Any, 
         _lobster(tmp_path, messages, books)
 
 
+def test_an_absent_file_is_refused(tmp_path: Path) -> None:
+    absent = tmp_path / "message.csv"
+    with pytest.raises(DataError, match="cannot be read as a table"):
+        read_lobster(absent, absent, market="AMZN-USD", venue="nasdaq", date=DAY, bar_ns=SECOND, levels=1)
+
+
 def test_a_real_file_without_time_stamps_is_refused(shared: Path) -> None:
     path = shared / "lobster_2012-06-21" / "AAPL_orderbook_1_NO_TIMESTAMPS.csv.gz"
     with pytest.raises(DataError, match="without time stamps"):

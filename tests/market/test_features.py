@@ -67,6 +67,11 @@ def test_a_constant_past_scores_an_equal_value_zero_and_another_at_the_clip() ->
     assert scores[3:].tolist() == [0.0, -4.0]
 
 
+def test_a_score_beyond_all_numbers_is_clipped() -> None:
+    values = np.array([0.0, 1e-200, 2e-200, 1e150])
+    assert features.trailing_zscores(values, np.zeros(4, dtype=int), window_bars=3, minimum=3)[3] == 4.0
+
+
 def test_ten_thousand_bars_of_288_slots_take_less_than_a_second() -> None:
     values = np.random.default_rng(2).normal(size=10_000)
     begin = time.perf_counter()

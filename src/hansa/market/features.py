@@ -166,11 +166,12 @@ def _score(
     spread = _MAD_TO_SD * _row_median(distance, count)
     mean_distance = np.nansum(distance, axis=1) / np.maximum(count, 1)
     # Rounding must not make a scale out of a constant past.
-    floor = 1e-12 * np.maximum(np.abs(middle), 1e-300)
+    floor = np.maximum(1e-12 * np.abs(middle), 1e-300)
     scale = np.where(spread > floor, spread, _MEAN_DEVIATION_TO_SD * mean_distance)
     gap = value - middle
     flat = np.where(np.abs(gap) > floor, np.copysign(np.inf, gap), 0.0)
-    score = np.divide(gap, scale, out=flat, where=scale > floor)
+    with np.errstate(over="ignore"):  # an infinite score is clipped
+        score = np.divide(gap, scale, out=flat, where=scale > floor)
     return np.where(enough & np.isfinite(value), score, np.nan)
 
 
