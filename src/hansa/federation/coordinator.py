@@ -10,8 +10,9 @@ Does NOT guarantee liveness against a coordinator that withholds; members then s
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 import msgspec
 
@@ -33,7 +34,7 @@ from hansa.protocol.secure_sum import SecureSum
 from hansa.protocol.session import certificate_limit, session_label
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Sequence
+    from collections.abc import AsyncGenerator, Sequence
 
     from hansa.crypto.signature import Signer
     from hansa.federation.records import Records
@@ -54,6 +55,9 @@ class Request:
     index: int
     span_start_ns: int
     span_end_ns: int
+
+
+Planner: TypeAlias = Callable[["CoordinatorNode", int], "Sequence[Request] | None"]
 
 
 @dataclass(slots=True)
@@ -82,6 +86,9 @@ class CoordinatorNode:
         self, *, epoch: str, limits: Limits, signer: Signer, records: Records, programme: Sequence[Request]
     ) -> None:
         self.is_failed = False
+        self.done: set[tuple[int, int]] = set()
+        self.abandoned: set[int] = set()
+        self.last_bar_ns = 0
         self._epoch_label = epoch
         self._limits = limits
         self._signer = signer
@@ -90,13 +97,13 @@ class CoordinatorNode:
         self._next = 0
         self._epoch = CoordinatorEpoch(epoch=epoch, limits=limits, signer=signer)
         self._running: _Running | None = None
-        self._deaths: dict[int, int] = {}
+        self._deaths: dict[tuple[int, int], int] = {}
         self._said: set[tuple[str, str]] = set()
 
     @property
     def is_done(self) -> bool:
-        """Whether every sum of the programme is published, or the programme was abandoned."""
-        return self.is_failed or (self._running is None and self._next >= len(self._programme))
+        """Whether every sum of the programme is published or given up."""
+        return self._running is None and self._next >= len(self._programme)
 
     def extend(self, programme: Sequence[Request]) -> None:
         """Add sums to the end of the programme."""
@@ -121,14 +128,19 @@ class CoordinatorNode:
     def advance(self, now_ns: int) -> list[Outgoing]:
         """Return what is to be published now as (session, step, body); each at most once a life."""
         outgoing = self._epoch.advance(now_ns)
-        if self._epoch.epoch_id is not None and not self.is_failed:
+        if self._epoch.epoch_id is not None:
             outgoing += self._start() if self._running is None else self._drive(self._running, now_ns)
         fresh = [item for item in outgoing if item[:2] not in self._said]
         self._said.update(item[:2] for item in fresh)
         return fresh
 
-    async def run(self, transport: Transport, *, clock: Callable[[], int]) -> None:
-        """Work until the programme is done.
+    async def run(self, transport: Transport, *, clock: Callable[[], int], planner: Planner | None = None) -> None:
+        """Work until the programme is done and the planner, if there is one, has no more.
+
+        Args:
+            transport: The coordinator's transport.
+            clock: Returns ns UTC, the stream's clock.
+            planner: Asked for more whenever nothing is left to do; None ends the work.
 
         Raises:
             TransportError: The server refuses for good.
@@ -139,7 +151,7 @@ class CoordinatorNode:
         inbox = await self._replay(transport.inbox(), heads[1])
         readers = [asyncio.create_task(_forward(stream, queue)) for stream in (board, inbox)]
         try:
-            while not self.is_done:
+            while not (self.is_done and self._is_planned_out(planner, clock())):
                 for session, step, body in self.advance(clock()):
                     subject = Subject(self._epoch_label, session, step, self._limits.coordinator)
                     await transport.publish(subject, body)
@@ -151,6 +163,11 @@ class CoordinatorNode:
             for reader in readers:
                 reader.cancel()
             await asyncio.gather(*readers, return_exceptions=True)
+
+    def _is_planned_out(self, planner: Planner | None, now_ns: int) -> bool:
+        more = None if planner is None else planner(self, now_ns)
+        self.extend(more or ())
+        return more is None
 
     async def _take(self, queue: asyncio.Queue[Message]) -> None:
         """Handle what has come; wait a little when nothing has."""
@@ -188,16 +205,19 @@ class CoordinatorNode:
         elif step == "result":
             members = running.sum.cohort.members if running.sum.cohort else ()
             self._records.published(session, members=members, time_ns=message.time_ns)
+            self.done.add((running.request.round, running.request.position))
+            self.last_bar_ns = max(self.last_bar_ns, running.request.span_end_ns)
             self._running, self._next = None, self._next + 1
         elif step == "died":
             self._note_death(running, self._read(message, Died), message.time_ns)
 
     def _note_manifest(self, manifest: Manifest, time_ns: int) -> None:
-        if self._next >= len(self._programme):
+        place = (manifest.round, manifest.position)
+        if place in self.done:
             return
-        request = self._programme[self._next]
-        if (manifest.round, manifest.position) != (request.round, request.position):
-            return
+        request = Request(*place, manifest.purpose, manifest.index, manifest.span_start_ns, manifest.span_end_ns)
+        if self._next >= len(self._programme) or self._programme[self._next] != request:
+            self._programme.insert(self._next, request)
         self._running = _Running(
             request, manifest.attempt, SecureSum(manifest, limits=self._limits), "announce", time_ns
         )
@@ -205,11 +225,20 @@ class CoordinatorNode:
 
     def _note_death(self, running: _Running, died: Died, time_ns: int) -> None:
         self._records.died(running.sum.manifest.session, reason=died.reason, time_ns=time_ns)
-        deaths = self._deaths.get(self._next, 0) + 1
-        self._deaths[self._next] = deaths
+        place = (running.request.round, running.request.position)
+        deaths = self._deaths.get(place, 0) + 1
+        self._deaths[place] = deaths
         self._running = None
         if deaths >= self._limits.attempts:
-            self.is_failed = True
+            self._abandon(running.request)
+
+    def _abandon(self, request: Request) -> None:
+        """Give up a sum and what is left of its round: later sums build on earlier ones."""
+        self.is_failed = True
+        self.done.add((request.round, request.position))
+        self.abandoned.add(request.round)
+        kept = [one for one in self._programme[self._next :] if one.round != request.round]
+        self._programme[self._next :] = kept
 
     def _on_inbox(self, message: Message) -> None:
         running = self._running
@@ -228,7 +257,8 @@ class CoordinatorNode:
     def _start(self) -> list[Outgoing]:
         if self._next >= len(self._programme):
             return []
-        manifest = self._manifest(self._programme[self._next], self._deaths.get(self._next, 0) + 1)
+        request = self._programme[self._next]
+        manifest = self._manifest(request, self._deaths.get((request.round, request.position), 0) + 1)
         return [self._say(manifest.session, "announce", manifest)]
 
     def _manifest(self, request: Request, attempt: int) -> Manifest:

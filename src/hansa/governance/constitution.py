@@ -88,7 +88,12 @@ class Deadlines(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Market(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What is measured together: baskets of markets, the log measures of a bar, the one that is the cost."""
+    """What is measured together: baskets of markets, the log measures of a bar, the one that is the cost.
+
+    `volume_unit` is the quote volume a bar that counts as 1 in the census; `weight_cap` the largest share of a member
+    in a basket; `influence_cap` the largest change, in log units or as a share of volume, that one client makes to a
+    member's measure of a bar.
+    """
 
     bar_seconds: int
     baskets: dict[str, tuple[str, ...]]
@@ -96,6 +101,7 @@ class Market(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     cost: str
     volume_unit: float
     weight_cap: float
+    influence_cap: float
     history_days: int
 
 
@@ -227,6 +233,7 @@ def _check_market(market: Market) -> None:
             f"market.cost: one of the measures, got {market.cost}": market.cost in market.measures,
             "market.volume_unit: above 0": math.isfinite(market.volume_unit) and market.volume_unit > 0,
             "market.weight_cap: above 0, at most 1": 0 < market.weight_cap <= 1,
+            "market.influence_cap: above 0, at most 1": 0 < market.influence_cap <= 1,
             "market.history_days: 1 to 10000": 1 <= market.history_days <= 10_000,
         }
     )

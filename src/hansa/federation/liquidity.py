@@ -1,0 +1,196 @@
+"""The liquidity work of a member: which statistic answers which purpose, and what each opened sum sets off at home.
+
+Influence of one privacy unit on a vector, as declared to the door:
+
+| purpose | unit | L2 influence |
+|---|---|---|
+| census | (client, basket): a share `influence_cap` of the member's volume | `influence_cap * max(volume)` |
+| state | (client, basket, bar): `influence_cap` on each log measure | `influence_cap * max(weight) * sqrt(K)` |
+| gram, weights | one day of raw data: it reaches its own day-block and the next | `2 * clip`, clip = sensitivity / 2 |
+
+`influence_cap` is the constitution's and is a statement about the data that this version does NOT enforce: bars hold
+no clients. The raw bars of a member are kept from everybody by the secure sum (nothing below the minimum cohort is
+opened), not by this noise.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from hansa.errors import RefusedError
+from hansa.federation.door import Contribution
+from hansa.federation.forecasting import (
+    Fitted,
+    basket_rows,
+    fit,
+    fit_personal,
+    forecast,
+    linear_series,
+    training_batch,
+)
+from hansa.federation.published import WEIGHT_SCALE, Published, network_shape
+from hansa.federation.views import Views, load_views
+from hansa.federation.watchtower import Watchtower
+from hansa.model.core import block_gram
+from hansa.model.training import block_updates
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from jaxtyping import Float
+
+    from hansa.federation.records import Records
+    from hansa.governance.constitution import Constitution
+    from hansa.model.training import Batch
+    from hansa.protocol.limits import Limits
+    from hansa.protocol.messages import Manifest
+    from hansa.protocol.session import Aggregate
+
+CATCH_UP_ROWS: Final = 4 * 288
+
+
+class LiquidityWork:
+    """A member's statistics and forecasts.
+
+    Args:
+        constitution: The constitution in force.
+        limits: Its limits.
+        data: Folder of the member's bar files.
+        forecasts: File for the member's forecasts, or None.
+        records: Published records of this node.
+    """
+
+    def __init__(
+        self, constitution: Constitution, limits: Limits, *, data: Path, forecasts: Path | None, records: Records
+    ) -> None:
+        self.published = Published(constitution, limits)
+        self.fitted: Fitted | None = None
+        self._limits = limits
+        self._data = data
+        self._forecasts = forecasts
+        self._records = records
+        self._views: Views | None = None
+        self._batch: Batch | None = None
+        self._watchtower = Watchtower(self.published, records)
+
+    def contribution(self, manifest: Manifest) -> Contribution:
+        """Return the statistic that a manifest asks for.
+
+        Raises:
+            RefusedError: The purpose is not one of liquidity, or the member's data do not reach.
+            ModelError: What it builds on has not been published.
+        """
+        makers = {"census": self._census, "state": self._state, "gram": self._gram, "weights": self._weights}
+        maker = makers.get(manifest.purpose)
+        if maker is None:
+            raise RefusedError(f"{manifest.session}: this member has no statistic for {manifest.purpose}")
+        return maker(manifest)
+
+    def receive(self, aggregate: Aggregate) -> None:
+        """Take in an opened sum; after new state, publish the index and write forecasts."""
+        purpose = aggregate.manifest.purpose
+        self.published.receive(aggregate)
+        if purpose in {"census", "gram"}:
+            self.fitted, self._batch = None, None
+        if purpose == "state":
+            self._watchtower.look()
+            if self.published.grams is not None:
+                self._forecast()
+
+    def _census(self, manifest: Manifest) -> Contribution:
+        views = self._reach(manifest)
+        rows = views.rows(manifest.span_start_ns, manifest.span_end_ns)
+        volume = self._volume(views, rows)
+        return Contribution("census", volume, self.published.market.influence_cap * float(volume.max()))
+
+    def _state(self, manifest: Manifest) -> Contribution:
+        views = self._reach(manifest)
+        published = self.published
+        train = self._training_slice(views)
+        if published.turnover is None:
+            raise RefusedError(f"{manifest.session}: a state before the census of its round")
+        share = self._volume(views, train) / published.turnover
+        weights = published.weights_of(share)
+        rows = views.rows(manifest.span_start_ns, manifest.span_end_ns)
+        bars, measures = rows.stop - rows.start, len(published.market.measures)
+        values = np.zeros((bars, len(published.baskets), measures))
+        for place, basket in enumerate(published.baskets):
+            view = views.combined(basket, train)
+            if view is not None:
+                values[:, place] = weights[place] * view.measures[rows]
+        vector = np.concatenate([weights * WEIGHT_SCALE, values.ravel()])
+        influence = published.market.influence_cap * float(weights.max()) * math.sqrt(measures)
+        return Contribution("state", vector, influence)
+
+    def _gram(self, manifest: Manifest) -> Contribution:
+        clip = self._limits.purposes["gram"].sensitivity / 2
+        built = basket_rows(self.published, self._reach(manifest))
+        per_basket = manifest.length // len(self.published.baskets)
+        train = self.published.train_rows()
+        packed = [
+            block_gram(built[basket].rows.take(train), clip=clip / math.sqrt(len(self.published.baskets)))
+            if basket in built
+            else np.zeros(per_basket)
+            for basket in self.published.baskets
+        ]
+        return Contribution("gram", np.concatenate(packed), 2 * clip)
+
+    def _weights(self, manifest: Manifest) -> Contribution:
+        clip = self._limits.purposes["weights"].sensitivity / 2
+        if self.published.server is None:
+            raise RefusedError(f"{manifest.session}: a training step before the core of its round")
+        if self._batch is None:
+            built = basket_rows(self.published, self._reach(manifest))
+            personal, _ = fit_personal(self.published, built)
+            self._batch = training_batch(self.published, linear_series(self.published, built, personal))
+        shape = network_shape(self.published.market)
+        update = block_updates(shape, self.published.server.parameters, self._batch, clip=clip)
+        return Contribution("weights", update, 2 * clip)
+
+    def _forecast(self) -> None:
+        views = self._views or load_views(self._data, self.published.market)
+        self._views = views
+        built = basket_rows(self.published, views)
+        if self.fitted is None:
+            self.fitted = fit(self.published, built)
+            self._records.put("pulls", dict(self.fitted.pulls))
+            self._records.put("gates", dict(self.fitted.gates))
+        arms = forecast(self.published, built, self.fitted)
+        stamps = self.published.stamps()
+        recent = slice(max(self.published.train_bars - 1, stamps.size - CATCH_UP_ROWS), stamps.size)
+        for place, basket in enumerate(self.published.baskets):
+            values = arms["federated_state"][recent, place]
+            self._records.series("forecast", basket, zip(stamps[recent].tolist(), values.tolist(), strict=True))
+        if self._forecasts is not None:
+            self._write(arms)
+
+    def _write(self, arms: dict[str, Float[np.ndarray, "time basket"]]) -> None:
+        if self._forecasts is None:
+            return
+        temporary = self._forecasts.with_suffix(".tmp")
+        with temporary.open("wb") as file:
+            np.savez(file, **{"stamps": self.published.stamps(), **arms})  # type: ignore[arg-type] # numpy's own stub
+        temporary.replace(self._forecasts)
+
+    def _volume(self, views: Views, rows: slice) -> Float[np.ndarray, " basket"]:
+        bound = self._limits.purposes["census"].value_bound
+        volume = np.zeros(len(self.published.baskets))
+        for place, basket in enumerate(self.published.baskets):
+            view = views.combined(basket, rows)
+            if view is not None:
+                volume[place] = view.quote_volume[rows].mean() / self.published.market.volume_unit
+        return np.minimum(volume, bound)
+
+    def _training_slice(self, views: Views) -> slice:
+        published = self.published
+        start = published.start_ns + published.train_first * published.bar_ns
+        return views.rows(start, published.start_ns + (published.train_bars - 1) * published.bar_ns)
+
+    def _reach(self, manifest: Manifest) -> Views:
+        """Return views that reach over the manifest's span; the files are read again if they have grown."""
+        if self._views is None or self._views.reach_ns < manifest.span_end_ns:
+            self._views = load_views(self._data, self.published.market)
+        return self._views

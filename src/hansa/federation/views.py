@@ -1,0 +1,138 @@
+"""A member's own view of each basket: log measures on the federation's bar grid, made from the bar files at home.
+
+A basket's view is the mean of the member's series of its markets, weighted by quote volume:
+`x_t = sum_v w_v x_v,t`. A bar that is missing carries the last measured value on; before the first bar of a series
+its first value stands in, so that a basket always has a value and nobody can see from a sum who was absent.
+
+Does NOT guarantee freshness: `reach` says up to which bar the files go; a statistic beyond it is refused.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from hansa.errors import DataError, RefusedError
+from hansa.market.calendar import resample, slot_of_day
+from hansa.market.features import carry_forward
+from hansa.market.measures import compute
+from hansa.market.sources import discover, load
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    import polars as pl
+    from jaxtyping import Float, Int
+
+    from hansa.governance.constitution import Market
+
+NS = 1_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesView:
+    """One series of a basket on the grid: measures with gaps carried forward, quote volume with gaps as zero."""
+
+    measures: Float[np.ndarray, "time measure"] = field(repr=False)
+    quote_volume: Float[np.ndarray, " time"] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Views:
+    """What one member knows of every basket, on one grid of end-of-bar stamps.
+
+    Args:
+        start_ns: Stamp of the first bar.
+        bar_ns: Length of a bar.
+        bars: Number of bars.
+        series: Series by basket; a basket of which the member sees nothing is absent.
+    """
+
+    start_ns: int
+    bar_ns: int
+    bars: int
+    series: Mapping[str, tuple[SeriesView, ...]]
+
+    @property
+    def reach_ns(self) -> int:
+        """Stamp of the last bar."""
+        return self.start_ns + (self.bars - 1) * self.bar_ns
+
+    def stamps(self) -> Int[np.ndarray, " time"]:
+        """Return the stamp of each bar, ns UTC."""
+        return self.start_ns + np.arange(self.bars, dtype=np.int64) * self.bar_ns
+
+    def slots(self) -> Int[np.ndarray, " time"]:
+        """Return the slot of the day of each bar."""
+        return slot_of_day(self.stamps(), self.bar_ns)
+
+    def rows(self, span_start_ns: int, span_end_ns: int) -> slice:
+        """Return the rows of a span of stamps, both ends included.
+
+        Raises:
+            RefusedError: The member's data do not reach over the span.
+        """
+        first = (span_start_ns - self.start_ns) // self.bar_ns
+        last = (span_end_ns - self.start_ns) // self.bar_ns
+        if first < 0 or last >= self.bars or first > last:
+            raise RefusedError(
+                f"the span {span_start_ns}..{span_end_ns} is outside this member's data "
+                f"({self.start_ns}..{self.reach_ns}); import the missing bars"
+            )
+        return slice(first, last + 1)
+
+    def combined(self, basket: str, rows: slice) -> SeriesView | None:
+        """Return the basket's one view, its series weighted by their mean quote volume over `rows`."""
+        series = self.series.get(basket)
+        if series is None:
+            return None
+        volume = np.array([view.quote_volume[rows].mean() for view in series])
+        share = volume / volume.sum() if volume.sum() > 0 else np.full(len(series), 1 / len(series))
+        measures = np.tensordot(share, np.stack([view.measures for view in series]), axes=1)
+        return SeriesView(measures, np.sum([view.quote_volume for view in series], axis=0))
+
+
+def load_views(directory: Path, market: Market) -> Views:
+    """Read a member's bar files and put every basket on the federation's grid.
+
+    Args:
+        directory: Folder of `<venue>_<market>.parquet` files.
+        market: The constitution's baskets, measures and bar length.
+
+    Raises:
+        DataError: No file fits any basket, a file is malformed, or a series lacks a measure.
+    """
+    bar_ns = market.bar_seconds * NS
+    wanted = [name for names in market.baskets.values() for name in names]
+    frames: dict[str, list[pl.DataFrame]] = {}
+    for source in discover(directory, wanted):
+        frames.setdefault(source.market, []).append(resample(load(source), bar_ns))
+    everything = [frame["ts_ns"] for found in frames.values() for frame in found]
+    start = min(int(stamps[0]) for stamps in everything)
+    bars = (max(int(stamps[-1]) for stamps in everything) - start) // bar_ns + 1
+    series: dict[str, tuple[SeriesView, ...]] = {}
+    for basket, names in market.baskets.items():
+        found = [frame for name in names for frame in frames.get(name, [])]
+        if found:
+            series[basket] = tuple(_on_grid(frame, market, start=start, bars=bars) for frame in found)
+    return Views(start, bar_ns, bars, series)
+
+
+def _on_grid(frame: pl.DataFrame, market: Market, *, start: int, bars: int) -> SeriesView:
+    place = (frame["ts_ns"].to_numpy() - start) // (market.bar_seconds * NS)
+    table = compute(frame, market.measures).select(market.measures).to_numpy().astype(np.float64)
+    measures = np.full((bars, len(market.measures)), np.nan)
+    measures[place] = table
+    measures = carry_forward(measures)
+    origin = f"{frame['market'][0]} at {frame['venue'][0]}"
+    for column, name in enumerate(market.measures):
+        known = np.flatnonzero(np.isfinite(measures[:, column]))
+        if known.size == 0:
+            raise DataError(f"{origin}: no bar has {name}; choose measures that every member's source can give")
+        measures[: known[0], column] = measures[known[0], column]
+    volume = np.zeros(bars)
+    volume[place] = (frame["volume"] * frame["close"]).fill_null(0.0).to_numpy()
+    return SeriesView(measures, volume)
