@@ -6,13 +6,11 @@ import pytest
 from hansa.errors import ModelError
 from hansa.model.baselines import (
     centralised,
-    day_numbers,
     local,
     local_with_public,
-    member_rows,
     persistence,
 )
-from hansa.model.core import block_gram, solve
+from hansa.model.core import block_gram, day_numbers, member_rows, solve
 from hansa.model.design import Design, Inputs
 from hansa.model.evaluation import next_bar, purged_split, rmse
 
@@ -47,10 +45,8 @@ def test_centralised_is_the_federated_core_without_clipping_and_noise() -> None:
     members, cost = market()
     split = purged_split(BARS, warm_up_bars=SLOTS)
     built = [member_rows(DESIGN, one, cost, split.train) for one in members]
-    summed = np.sum([block_gram(rows.take(split.train), clip=np.inf) for rows, _ in built], axis=0)
-    weights = solve(summed, ridge=0.1)
-    rows, public = built[2]
-    forecast = public.invert((rows.regressors @ weights)[:, None])[:, 0]
+    summed = np.sum([block_gram(one.rows.take(split.train), clip=np.inf) for one in built], axis=0)
+    forecast = built[2].forecast(solve(summed, ridge=0.1))
     expected = centralised(members, cost, split.train, design=DESIGN, ridge=0.1)[2]
     np.testing.assert_allclose(forecast, expected, rtol=1e-12)
 
@@ -58,7 +54,7 @@ def test_centralised_is_the_federated_core_without_clipping_and_noise() -> None:
 def test_label_scale_is_the_same_for_all_members() -> None:
     members, cost = market()
     train = purged_split(BARS, warm_up_bars=SLOTS).train
-    rows = [member_rows(DESIGN, one, cost, train)[0] for one in members]
+    rows = [member_rows(DESIGN, one, cost, train).rows for one in members]
     np.testing.assert_array_equal(rows[0].target, rows[1].target)
     assert np.isnan(rows[0].target[-1])
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hansa.errors import ModelError
@@ -17,6 +17,7 @@ def test_alerts_keep_the_refractory_period_and_ignore_unknown_bars() -> None:
 
 
 @given(st.integers(0, 500), st.floats(0.1, 5.0), st.integers(0, 40))
+@settings(max_examples=25, deadline=None)
 def test_the_threshold_keeps_its_rate_on_the_training_part(seed: int, rate: float, refractory: int) -> None:
     index = np.random.default_rng(seed).random(600)
     threshold = threshold_at_rate(index, alarms_per_day=rate, bars_per_day=48, refractory_bars=refractory)

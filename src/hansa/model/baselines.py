@@ -23,50 +23,17 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from hansa.errors import ModelError
-from hansa.model.core import Rows, block_gram, solve
-from hansa.model.design import Design, Inputs, fit_scaler, regressors, scale_regressors
-from hansa.model.evaluation import next_bar
+from hansa.model.core import block_gram, member_rows, solve
+from hansa.model.design import Design, Inputs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from jaxtyping import Float, Int
 
-    from hansa.model.design import Scaler
-
 OWN_AND_STATE: Final = Design()
 RIDGE: Final = 0.02
 """Default ridge, in full day-blocks of unit-variance rows, chosen on training rows of real series."""
-
-
-def member_rows(
-    design: Design, inputs: Inputs, label: Float[np.ndarray, " time"], train: Int[np.ndarray, " row"]
-) -> tuple[Rows, Scaler]:
-    """Build a member's scaled rows of every bar and the public scaler of the label.
-
-    Args:
-        design: Groups of regressors.
-        inputs: The member's series of one basket.
-        label: Published cost, log units, shape (time); the label of row t is bar t + 1.
-        train: Training rows, on which both scalers are measured.
-
-    Returns:
-        Rows (the last one's target is NaN; its block is the number of the day) and the scaler of the label,
-        which is the same for all members.
-    """
-    scaled, _ = scale_regressors(regressors(design, inputs), train)
-    public = fit_scaler(label[:, None], train)
-    target = next_bar(public.apply(label[:, None])[:, 0])
-    return Rows(scaled, target, day_numbers(inputs.slot)), public
-
-
-def day_numbers(slot: Int[np.ndarray, " time"]) -> Int[np.ndarray, " time"]:
-    """Number the days: a new one starts where the slot of the day falls.
-
-    >>> day_numbers(np.array([2, 3, 0, 1]))
-    array([0, 0, 1, 1])
-    """
-    return np.concatenate([[0], np.cumsum(np.diff(slot) < 0)])
 
 
 def persistence(cost: Float[np.ndarray, " time"]) -> Float[np.ndarray, " time"]:
@@ -146,9 +113,9 @@ def centralised(
         One forecast a member, shape (time).
     """
     built = [member_rows(design, inputs, label, train) for inputs in members]
-    pooled = np.sum([block_gram(rows.take(train), clip=np.inf) for rows, _ in built], axis=0)
+    pooled = np.sum([block_gram(one.rows.take(train), clip=np.inf) for one in built], axis=0)
     weights = solve(pooled, ridge=ridge)
-    return [_in_log_units(rows, weights, public) for rows, public in built]
+    return [one.forecast(weights) for one in built]
 
 
 def _alone(
@@ -158,10 +125,5 @@ def _alone(
     train: Int[np.ndarray, " row"],
     ridge: float,
 ) -> Float[np.ndarray, " time"]:
-    rows, public = member_rows(design, inputs, label, train)
-    weights = solve(block_gram(rows.take(train), clip=np.inf), ridge=ridge)
-    return _in_log_units(rows, weights, public)
-
-
-def _in_log_units(rows: Rows, weights: Float[np.ndarray, " feature"], public: Scaler) -> Float[np.ndarray, " time"]:
-    return public.invert((rows.regressors @ weights)[:, None])[:, 0]
+    own = member_rows(design, inputs, label, train)
+    return own.forecast(solve(block_gram(own.rows.take(train), clip=np.inf), ridge=ridge))

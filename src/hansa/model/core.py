@@ -7,8 +7,10 @@ regression on the pooled rows, exactly. What a member sends is the packed upper 
 
 Formal guarantee: one day-block more or less moves the packed sum by at most `clip` in L2 norm (each block's packed Gram
 is scaled down to that norm), whatever the block holds; Gaussian noise of deviation sigma on the sum is therefore
-clip**2 / (2 sigma**2) zCDP for each day-block. Members scale their columns before (see `design`); the scaling uses the
-member's own rows and stays at home, and is NOT covered by the guarantee for a block that takes part in it.
+clip**2 / (2 sigma**2) zCDP for each day-block. Regressors look
+back one day, so the raw data of one day reaches the rows of its own block and of the next: for the day of raw data as
+unit the sensitivity is 2 clip (more where a value is carried over a longer gap). Members scale their columns before
+(see `design`); the scaling uses the member's own rows, stays at home, and is NOT covered by the guarantee.
 
 Does NOT guarantee: a clipped stressed day weighs less than a calm one; weights after noise are biased towards 0 by the
 ridge that the noise asks for, or towards `public_weights` if these are given.
@@ -25,11 +27,15 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from hansa.errors import ModelError
+from hansa.model.design import fit_scaler, regressors, scale_regressors
+from hansa.model.evaluation import next_bar
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from jaxtyping import Bool, Float, Int
+
+    from hansa.model.design import Design, Inputs, Scaler
 
 PULL_GRID: Final = (1.0, 3.0, 10.0, 30.0, 100.0, float("inf"))
 """Pulls that `choose_pull` tries: the shared weights count as that many full days of own rows; infinity: only they."""
@@ -56,6 +62,54 @@ class Rows:
     def take(self, chosen: Int[np.ndarray, " row"]) -> Rows:
         """Return the rows with these indices."""
         return Rows(self.regressors[chosen], self.target[chosen], self.blocks[chosen])
+
+
+@dataclass(frozen=True, slots=True)
+class MemberRows:
+    """A member's rows of every bar of one basket, and how they were scaled.
+
+    Attributes:
+        rows: All bars; the target of the last one is NaN, the block is the number of the day.
+        columns: Scaler of the regressors; its own columns are private.
+        label: Scaler of the label; the same for all members.
+    """
+
+    rows: Rows
+    columns: Scaler
+    label: Scaler
+
+    def forecast(self, weights: Float[np.ndarray, " feature"]) -> Float[np.ndarray, " time"]:
+        """Return the forecast of bar t + 1 at every row t, log units."""
+        return self.label.invert((self.rows.regressors @ weights)[:, None])[:, 0]
+
+
+def member_rows(
+    design: Design, inputs: Inputs, label: Float[np.ndarray, " time"], train: Int[np.ndarray, " row"]
+) -> MemberRows:
+    """Build a member's scaled rows of every bar.
+
+    Args:
+        design: Groups of regressors.
+        inputs: The member's series of one basket.
+        label: Published cost, log units, shape (time); the label of row t is bar t + 1.
+        train: Training rows, on which the scalers are measured.
+
+    Raises:
+        ModelError: A wanted group is absent, or a column has no value in the training rows.
+    """
+    scaled, columns = scale_regressors(regressors(design, inputs), train)
+    public = fit_scaler(label[:, None], train)
+    target = next_bar(public.apply(label[:, None])[:, 0])
+    return MemberRows(Rows(scaled, target, day_numbers(inputs.slot)), columns, public)
+
+
+def day_numbers(slot: Int[np.ndarray, " time"]) -> Int[np.ndarray, " time"]:
+    """Number the days: a new one starts where the slot of the day falls.
+
+    >>> day_numbers(np.array([2, 3, 0, 1]))
+    array([0, 0, 1, 1])
+    """
+    return np.concatenate([[0], np.cumsum(np.diff(slot) < 0)])
 
 
 def packed_length(features: int) -> int:
@@ -218,17 +272,20 @@ def choose_pull(
     return next(pull for pull, loss in zip(pulls, losses, strict=True) if is_as_good(loss, best))
 
 
-def is_as_good(loss: Float[np.ndarray, " bar"], best: Float[np.ndarray, " bar"]) -> bool:
-    """Return whether `loss` exceeds `best` by no more than one standard error of the mean difference.
+def is_as_good(
+    loss: Float[np.ndarray, " bar"], best: Float[np.ndarray, " bar"], *, standard_errors: float = 1.0
+) -> bool:
+    """Return whether the mean of `loss` exceeds that of `best` by no more than some standard errors.
 
     Args:
         loss: Loss at each bar.
         best: Loss of the best candidate at the same bars.
+        standard_errors: Of the mean difference, over stretches of `STRETCH_BARS` bars.
     """
     difference = loss - best
     stretches = [part.mean() for part in np.array_split(difference, max(2, difference.size // STRETCH_BARS))]
     error = float(np.std(stretches, ddof=1)) / np.sqrt(len(stretches))
-    return bool(difference.mean() <= error)
+    return bool(difference.mean() <= standard_errors * error)
 
 
 def _joined(rows: Rows) -> Float[np.ndarray, "bar column"]:

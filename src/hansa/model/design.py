@@ -18,7 +18,7 @@ Pesaran and Shin, Economics Letters 58, 1998; Diebold and Yilmaz, J. Econometric
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -30,7 +30,9 @@ if TYPE_CHECKING:
 
     from jaxtyping import Float, Int
 
-HARMONICS = ("sin_1", "cos_1", "sin_2", "cos_2")
+QUANTILES: Final = (0.05, 0.25, 0.5, 0.75, 0.95)
+"""Levels that every forecast has."""
+HARMONICS: Final = ("sin_1", "cos_1", "sin_2", "cos_2")
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +129,12 @@ def feature_names(design: Design, measures: Sequence[str]) -> tuple[str, ...]:
     if design.neighbours:
         names += [f"neighbour.{lag}" for lag in design.lags]
     return (*names, *HARMONICS, "intercept")
+
+
+def current_columns(design: Design, measures: int) -> Int[np.ndarray, " column"]:
+    """Return the columns of `regressors` with the shortest lag of each own and state measure: what the network sees."""
+    groups = int(design.own) + int(design.state)
+    return np.arange(groups * measures) * len(design.lags)
 
 
 def regressors(design: Design, inputs: Inputs) -> Float[np.ndarray, "time feature"]:
