@@ -10,8 +10,8 @@ import hashlib
 from typing import TYPE_CHECKING
 
 from hansa.errors import MessageError, RefusedError
-from hansa.protocol.epoch import attempt_label, check_listing, epoch_identifier
-from hansa.protocol.messages import Epoch, Halves, Setup, open_envelope, seal_envelope
+from hansa.protocol.epoch import attempt_label, check_halves, check_listing, check_setup, epoch_identifier
+from hansa.protocol.messages import Epoch, open_envelope, seal_envelope
 
 if TYPE_CHECKING:
     from hansa.crypto.signature import Signer
@@ -37,7 +37,8 @@ class CoordinatorEpoch:
         self._setups: dict[str, bytes] = {}
         self._halves: dict[str, bytes] = {}
         self._attempt = 0
-        self._listing = b""
+        self._listing: Epoch | None = None
+        self._listing_body = b""
         self._since_ns: int | None = None
 
     def handle(self, message: Message) -> None:
@@ -52,10 +53,7 @@ class CoordinatorEpoch:
         elif subject.sender not in self._limits.members:
             raise RefusedError(f"set-up: {subject.sender} is not a member")
         elif subject.step == "setup":
-            key = self._limits.keys[subject.sender]
-            setup = open_envelope(message.body, Setup, sender=subject.sender, key=key)
-            if (setup.epoch, setup.constitution) != (self._epoch, self._limits.constitution):
-                raise RefusedError(f"set-up of {subject.sender}: another epoch or constitution; compare digests")
+            check_setup(subject.sender, message.body, limits=self._limits, epoch=self._epoch)
             self._setups.setdefault(subject.sender, message.body)
             self._since_ns = message.time_ns if self._since_ns is None else self._since_ns
         elif subject.session == attempt_label(self._attempt):
@@ -78,16 +76,19 @@ class CoordinatorEpoch:
         name = self._limits.coordinator
         listing = open_envelope(message.body, Epoch, sender=name, key=self._limits.keys[name])
         check_listing(listing, body=message.body, setups=self._setups, limits=self._limits, epoch=self._epoch)
+        following = attempt_label(self._attempt + 1)
+        if message.subject.session != following:
+            raise MessageError(f"epoch list: expected {following}, got {message.subject.session}")
         self._attempt += 1
-        if message.subject.session != attempt_label(self._attempt):
-            raise MessageError(f"epoch list: expected {attempt_label(self._attempt)}, got {message.subject.session}")
-        self._listing, self._halves, self._since_ns = message.body, {}, message.time_ns
+        # The last halves may have come while this list was on its way: the list counts, not they.
+        self.epoch_id = None
+        self._listing, self._listing_body, self._halves, self._since_ns = listing, message.body, {}, message.time_ns
         self.members = listing.members
 
     def _on_halves(self, sender: str, body: bytes) -> None:
-        halves = open_envelope(body, Halves, sender=sender, key=self._limits.keys[sender])
-        if sender not in self.members or set(halves.sealed) != set(self.members) - {sender}:
-            raise RefusedError(f"halves of {sender}: expected one for each of its {len(self.members) - 1} peers")
-        self._halves[sender] = body
+        if self._listing is None or sender not in self.members:
+            raise RefusedError(f"halves of {sender}: it is not in the epoch's list")
+        check_halves(sender, body, limits=self._limits, listing=self._listing, listing_body=self._listing_body)
+        self._halves.setdefault(sender, body)
         if tuple(sorted(self._halves)) == self.members:
-            self.epoch_id = epoch_identifier(self._listing, self._setups, self._halves)
+            self.epoch_id = epoch_identifier(self._listing_body, self._setups, self._halves)

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from hansa.crypto.agreement import EncryptionKey, open_sealed, pair_secret, seal
-from hansa.errors import RefusedError
+from hansa.errors import EquivocationError, IdentityError, RefusedError
 from hansa.protocol.messages import Epoch, Halves, Setup, open_envelope, seal_envelope
 
 if TYPE_CHECKING:
@@ -104,6 +104,7 @@ class MemberEpoch:
         self._setups: dict[str, bytes] = {}
         self._listing: Epoch | None = None
         self._listing_body = b""
+        self._former_listings: set[bytes] = set()
         self._halves: dict[str, bytes] = {}
 
     def setup_message(self) -> bytes:
@@ -121,46 +122,52 @@ class MemberEpoch:
         return body
 
     def on_setup(self, sender: str, body: bytes) -> None:
-        """Note another member's set-up.
+        """Note a member's set-up; its first one stays.
 
         Raises:
-            RefusedError: It names another epoch or constitution.
+            EquivocationError: It sent another one before.
+            RefusedError: It names another epoch or constitution, or holds no valid key.
         """
-        setup = open_envelope(body, Setup, sender=sender, key=self._limits.keys[sender])
-        if (setup.epoch, setup.constitution) != (self.epoch, self._limits.constitution):
-            raise RefusedError(f"set-up of {sender}: another epoch or constitution than ours; compare digests")
-        self._setups[sender] = body
+        check_setup(sender, body, limits=self._limits, epoch=self.epoch)
+        if self._setups.setdefault(sender, body) != body:
+            raise EquivocationError(f"set-up of {sender}: a second one came; the first stays")
 
     def on_epoch(self, body: bytes) -> bytes | None:
         """Check the coordinator's list; return our `Halves` envelope, or None if we are not listed.
 
+        A new list takes the place of the one before it; the same one again changes nothing.
+
         Raises:
-            RefusedError: The list is too short, out of order, or not what the members published.
+            RefusedError: The list is too short, out of order, not what the members published, or was replaced before.
         """
+        if body in self._former_listings:
+            raise RefusedError("epoch list: this one was replaced by a later one")
         listing = open_envelope(
             body, Epoch, sender=self._limits.coordinator, key=self._limits.keys[self._limits.coordinator]
         )
         check_listing(listing, body=body, setups=self._setups, limits=self._limits, epoch=self.epoch)
-        self._listing, self._listing_body, self._halves, self.keys = listing, body, {}, None
+        if body != self._listing_body:
+            self._former_listings.add(self._listing_body)
+            self._listing, self._listing_body, self._halves, self.keys = listing, body, {}, None
         if self.name not in listing.members:
             return None
-        return self._halves_message(listing, hashlib.sha256(body).hexdigest())
+        return self._halves_message(listing, hashlib.sha256(body).digest())
 
     def on_halves(self, sender: str, body: bytes) -> EpochKeys | None:
-        """Note a member's halves; return the epoch's keys once all are there.
+        """Note a member's halves, the first ones for this list; return the epoch's keys once all are there.
 
         Raises:
-            IdentityError: A half does not open with our key.
-            RefusedError: Halves of a member that is not listed, or not for the listed members.
+            EquivocationError: Other halves of that member came before.
+            IdentityError: A half does not open with our key; its sender is named.
+            RefusedError: Halves of a member that is not listed, or not for this list and its members.
         """
         listing = self._listing
         if listing is None or sender not in listing.members:
             raise RefusedError(f"halves of {sender}: it is not in the epoch's list")
-        halves = open_envelope(body, Halves, sender=sender, key=self._limits.keys[sender])
-        if halves.epoch != self.epoch or set(halves.sealed) != set(listing.members) - {sender}:
-            raise RefusedError(f"halves of {sender}: expected one for each of the {len(listing.members) - 1} peers")
-        self._halves[sender] = body
-        if self.name in listing.members and set(self._halves) == set(listing.members):
+        check_halves(sender, body, limits=self._limits, listing=listing, listing_body=self._listing_body)
+        if self._halves.setdefault(sender, body) != body:
+            raise EquivocationError(f"halves of {sender}: a second message came; the first stays")
+        if self.keys is None and self.name in listing.members and set(self._halves) == set(listing.members):
             self.keys = self._derive(listing)
         return self.keys
 
@@ -178,7 +185,8 @@ class MemberEpoch:
             self._facts.remember(key, stored)
         return stored
 
-    def _halves_message(self, listing: Epoch, tag: str) -> bytes:
+    def _halves_message(self, listing: Epoch, digest: bytes) -> bytes:
+        tag = digest.hex()
         stored = self._facts.fact(f"{self.epoch}/{tag}/halves")
         if stored is not None:
             return stored
@@ -188,7 +196,7 @@ class MemberEpoch:
                 setup = open_envelope(self._setups[peer], Setup, sender=peer, key=self._limits.keys[peer])
                 info = pair_halves_info(self.epoch, self.name, peer)
                 sealed[peer] = seal(setup.encryption_key, self._own_half(tag, peer), info)
-        body = seal_envelope(Halves(self.epoch, sealed), sender=self.name, signer=self._signer)
+        body = seal_envelope(Halves(self.epoch, digest, sealed), sender=self.name, signer=self._signer)
         self._facts.remember(f"{self.epoch}/{tag}/halves", body)
         return body
 
@@ -200,7 +208,12 @@ class MemberEpoch:
             if peer == self.name:
                 continue
             halves = open_envelope(self._halves[peer], Halves, sender=peer, key=self._limits.keys[peer])
-            theirs = open_sealed(key, halves.sealed[self.name], pair_halves_info(self.epoch, peer, self.name))
+            try:
+                theirs = open_sealed(key, halves.sealed[self.name], pair_halves_info(self.epoch, peer, self.name))
+            except IdentityError as error:
+                raise IdentityError(
+                    f"halves of {peer}: ours does not open; the epoch needs a list without it"
+                ) from error
             ours = self._own_half(tag, peer)
             low, high = sorted((self.name, peer))
             first, second = (ours, theirs) if self.name == low else (theirs, ours)
@@ -210,6 +223,34 @@ class MemberEpoch:
         if noise_key is None:
             raise RefusedError(f"epoch {self.epoch}: this node's noise key is gone; a new epoch must be agreed")
         return EpochKeys(self.epoch, identifier, listing.members, secrets, noise_key)
+
+
+def check_setup(sender: str, body: bytes, *, limits: Limits, epoch: str) -> None:
+    """Refuse a set-up that would keep its peers from setting up.
+
+    Raises:
+        RefusedError: It names another epoch or constitution, or its key is one that nobody can seal to.
+    """
+    setup = open_envelope(body, Setup, sender=sender, key=limits.keys[sender])
+    if (setup.epoch, setup.constitution) != (epoch, limits.constitution):
+        raise RefusedError(f"set-up of {sender}: another epoch or constitution than ours; compare digests")
+    try:
+        seal(setup.encryption_key, b"", b"hansa/setup-check/1")
+    except IdentityError as error:
+        raise RefusedError(f"set-up of {sender}: {error}") from error
+
+
+def check_halves(sender: str, body: bytes, *, limits: Limits, listing: Epoch, listing_body: bytes) -> None:
+    """Refuse halves that were not made for this list and each of its other members.
+
+    Raises:
+        RefusedError: They are for another list, or for other peers.
+    """
+    halves = open_envelope(body, Halves, sender=sender, key=limits.keys[sender])
+    if halves.epoch != listing.epoch or halves.listing != hashlib.sha256(listing_body).digest():
+        raise RefusedError(f"halves of {sender}: for another epoch or another list of its members")
+    if set(halves.sealed) != set(listing.members) - {sender}:
+        raise RefusedError(f"halves of {sender}: expected one for each of the {len(listing.members) - 1} peers")
 
 
 def check_listing(listing: Epoch, *, body: bytes, setups: Mapping[str, bytes], limits: Limits, epoch: str) -> None:

@@ -53,9 +53,10 @@ class Epoch(Payload, frozen=True):
 
 
 class Halves(Payload, frozen=True):
-    """One sealed half of a pair secret for every other member of the epoch."""
+    """One sealed half of a pair secret for every other member of the list whose SHA-256 is `listing`."""
 
     epoch: str
+    listing: bytes
     sealed: dict[str, bytes]
 
 
