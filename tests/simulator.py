@@ -23,6 +23,7 @@ from hansa.federation.store import MemberStore
 from hansa.federation.transport import Channel, Message, Subject
 from hansa.protocol.epoch import epoch_label
 from hansa.protocol.limits import Limits, PurposeLimit
+from hansa.protocol.session import facts_label
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -195,7 +196,8 @@ class Simulation:
         for message in self.hub.stored(Channel.BOARD)[self.read[name] :]:
             self.read[name] = message.sequence
             for step, body in self.nodes[name].handle(message):
-                self.stores[name].record_egress(message.subject.session, step, body, time_ns=self.now_ns)
+                label = facts_label(self.epoch, message.subject.session)
+                self.stores[name].record_egress(label, step, body, time_ns=self.now_ns)
                 self._publish(name, message.subject.session, step, body)
 
     def _listen(self) -> None:

@@ -32,7 +32,7 @@ from hansa.protocol.encoding import quantise, sensitivity_steps
 from hansa.protocol.limits import Limits, PurposeLimit, periods
 from hansa.protocol.messages import seal_envelope
 from hansa.protocol.privacy import Charge, NoiseShares, epsilon, share_variance
-from hansa.protocol.session import build_upload
+from hansa.protocol.session import build_upload, facts_label
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -105,9 +105,10 @@ class MemberDoor:
             BudgetError: The constitution's budget would be exceeded; nothing was charged.
             StoreError: The facts could not be written; nothing leaves.
         """
-        if self._store.fact(f"{manifest.session}/closed") is not None:
+        label = facts_label(keys.epoch, manifest.session)
+        if self._store.fact(f"{label}/closed") is not None:
             raise RefusedError(f"{manifest.session}: this session is closed here; nothing more leaves for it")
-        stored = self._store.fact(f"{manifest.session}/upload")
+        stored = self._store.fact(f"{label}/upload")
         if stored is not None:
             return stored
         table = GaussianTable.build(share_sigma(purpose, self._limits, length=manifest.length))
@@ -129,12 +130,10 @@ class MemberDoor:
         now_ns = self._clock()
         with self._store.transaction():
             for period, charge in charges.items():
-                self._store.charge(
-                    manifest.session, purpose=manifest.purpose, period=period, charge=charge, time_ns=now_ns
-                )
-            self._store.remember(f"{manifest.session}/upload", body)
-            self._store.remember(f"{manifest.session}/upload-sha256", hashlib.sha256(body).digest())
-            self._store.record_egress(manifest.session, "upload", body, time_ns=now_ns)
+                self._store.charge(label, purpose=manifest.purpose, period=period, charge=charge, time_ns=now_ns)
+            self._store.remember(f"{label}/upload", body)
+            self._store.remember(f"{label}/upload-sha256", hashlib.sha256(body).digest())
+            self._store.record_egress(label, "upload", body, time_ns=now_ns)
         return body
 
     def _affordable(self, manifest: Manifest, purpose: PurposeLimit, table: GaussianTable) -> dict[str, Charge]:

@@ -11,11 +11,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
-from hansa.errors import HansaError, ProtocolError, RefusedError, StoreError
+from hansa.errors import EquivocationError, HansaError, ProtocolError, RefusedError, StoreError
 from hansa.federation.transport import Message, Subject
 from hansa.protocol.epoch import MemberEpoch, attempt_label
 from hansa.protocol.messages import Died, Manifest, open_envelope
-from hansa.protocol.session import Aggregate, Door, MemberSession
+from hansa.protocol.session import Aggregate, Door, MemberSession, facts_label
 
 if TYPE_CHECKING:
     from hansa.crypto.signature import Signer
@@ -75,6 +75,7 @@ class MemberNode:
         self._clock = clock
         self._epoch = MemberEpoch(name, epoch=epoch, limits=limits, signer=signer, facts=store, entropy=entropy)
         self._sessions: dict[str, MemberSession] = {}
+        self._ended: set[str] = set()
         self._handlers: dict[str, Handler] = {
             "setup": self._on_setup,
             "epoch": self._on_epoch,
@@ -114,8 +115,13 @@ class MemberNode:
             return []
 
     async def _send(self, transport: Transport, session: str, step: str, body: bytes) -> None:
-        with self._store.transaction():
-            self._store.record_egress(session, step, body, time_ns=self._clock())
+        try:
+            with self._store.transaction():
+                label = facts_label(self._epoch_label, session)
+                self._store.record_egress(label, step, body, time_ns=self._clock())
+        except EquivocationError as error:
+            self._records.note(self._clock(), session, step, f"{type(error).__name__}: {error}")
+            return
         await transport.publish(Subject(self._epoch_label, session, step, self.name), body)
 
     def _on_setup(self, subject: Subject, message: Message) -> list[tuple[str, bytes]]:
@@ -134,6 +140,9 @@ class MemberNode:
     def _on_announce(self, subject: Subject, message: Message) -> list[tuple[str, bytes]]:
         coordinator = self._limits.coordinator
         manifest = open_envelope(message.body, Manifest, sender=coordinator, key=self._limits.keys[coordinator])
+        known = self._sessions.get(subject.session)
+        if subject.session in self._ended or (known is not None and known.digest == manifest.digest()):
+            return []
         keys = self._epoch.keys
         if keys is None:
             raise RefusedError(f"{subject.session}: this member is not in the epoch; join at the next one")
@@ -169,9 +178,8 @@ class MemberNode:
         session = self._session(subject)
         aggregate = session.on_result(message.body)
         self._learner.receive(aggregate)
-        self._store.release_upload(subject.session)
         self._records.published(subject.session, members=aggregate.cohort, time_ns=message.time_ns)
-        del self._sessions[subject.session]
+        self._end(subject)
         return []
 
     def _on_died(self, subject: Subject, message: Message) -> list[tuple[str, bytes]]:
@@ -181,10 +189,14 @@ class MemberNode:
         if died.manifest != session.digest:
             raise ProtocolError(f"{subject.session}: a death notice of another manifest")
         session.close()
-        self._store.release_upload(subject.session)
         self._records.died(subject.session, reason=died.reason, time_ns=message.time_ns)
-        del self._sessions[subject.session]
+        self._end(subject)
         return []
+
+    def _end(self, subject: Subject) -> None:
+        self._store.release_upload(facts_label(self._epoch_label, subject.session))
+        self._ended.add(subject.session)
+        del self._sessions[subject.session]
 
     def _session(self, subject: Subject) -> MemberSession:
         session = self._sessions.get(subject.session)

@@ -5,6 +5,9 @@
 | fact | key, value: epoch keys, uploads until their session closes, signed roots; a value never changes |
 | charge | one row a (session, purpose, period): releases and noise multiplier; rows are never deleted |
 | egress | one row a message that left: time, session, step, bytes, SHA-256, chained by SHA-256 |
+| head | number and chain of the newest egress row |
+
+A session's name here is `epoch/session`: the file outlives an epoch, and session labels come again.
 
 Order of writes at the door: charge, upload and egress row in ONE transaction, fsynced, then the message. A kill at
 any instant leaves either nothing (no message left) or all three (the same bytes are sent again).
@@ -39,6 +42,8 @@ CREATE TABLE IF NOT EXISTS charge (
 CREATE TABLE IF NOT EXISTS egress (
   number INTEGER PRIMARY KEY, time_ns INTEGER NOT NULL, session TEXT NOT NULL, step TEXT NOT NULL,
   bytes INTEGER NOT NULL, sha256 BLOB NOT NULL, chain BLOB NOT NULL, UNIQUE (session, step));
+CREATE TABLE IF NOT EXISTS head (
+  only INTEGER PRIMARY KEY CHECK (only = 1), number INTEGER NOT NULL, chain BLOB NOT NULL);
 """
 
 
@@ -95,11 +100,12 @@ class MemberStore:
         self._depth = 1
         try:
             yield
-        except BaseException:
-            self._connection.execute("ROLLBACK")
-            raise
-        else:
             self._execute("COMMIT")
+        except BaseException:
+            # A full disk ends some transactions by itself; a commit that failed may have left this one open.
+            if self._connection.in_transaction:
+                self._execute("ROLLBACK")
+            raise
         finally:
             self._depth = 0
 
@@ -134,16 +140,26 @@ class MemberStore:
         """Write a charge; the same one again changes nothing.
 
         Raises:
+            EquivocationError: Another charge was written for this session, purpose and period.
             StoreError: The charge does not say how its noise is made.
         """
         noise = charge.noise
         if noise is None:
             raise StoreError(f"{session}: a charge must say how its noise is made")
-        self._execute(
-            "INSERT OR IGNORE INTO charge VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            session, purpose, period, charge.count, charge.noise_multiplier,
-            noise.share_sigma, noise.shares, noise.dimension, noise.table_delta, time_ns,
+        row = (
+            charge.count, charge.noise_multiplier, noise.share_sigma, noise.shares, noise.dimension, noise.table_delta
         )  # fmt: skip
+        present = self._execute(
+            "SELECT releases, noise_multiplier, share_sigma, shares, dimension, table_delta "
+            "FROM charge WHERE session = ? AND purpose = ? AND period = ?",
+            session, purpose, period,
+        ).fetchone()  # fmt: skip
+        if present is None:
+            self._execute(
+                "INSERT INTO charge VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", session, purpose, period, *row, time_ns
+            )
+        elif present != row:
+            raise EquivocationError(f"{session}: {purpose}, {period}: another charge was written before; it stays")
 
     def charges(self, purpose: str, period: str) -> list[Charge]:
         """Return every charge of a purpose in a budget period."""
@@ -170,12 +186,13 @@ class MemberStore:
             if row[0] != digest:
                 raise EquivocationError(f"{session}/{step}: other bytes left before; these stay here")
             return
-        last = self._execute("SELECT number, chain FROM egress ORDER BY number DESC LIMIT 1").fetchone()
+        last = self._execute("SELECT number, chain FROM head").fetchone()
         number, chain = (last[0] + 1, last[1]) if last else (1, b"")
         link = _link(chain, (number, time_ns, session, step, len(body), digest))
-        self._execute(
-            "INSERT INTO egress VALUES (?, ?, ?, ?, ?, ?, ?)", number, time_ns, session, step, len(body), digest, link
-        )
+        row = (number, time_ns, session, step, len(body), digest, link)
+        with self.transaction():
+            self._execute("INSERT INTO egress VALUES (?, ?, ?, ?, ?, ?, ?)", *row)
+            self._execute("INSERT OR REPLACE INTO head VALUES (1, ?, ?)", number, link)
 
     def egress(self) -> list[Egress]:
         """Return the egress record in order.
@@ -189,6 +206,9 @@ class MemberStore:
             chain = _link(chain, (row.number, row.time_ns, row.session, row.step, row.size, row.sha256))
             if row.number != place or row.chain != chain:
                 raise StoreError(f"egress record: row {place} does not fit the chain; the file was changed")
+        head = self._execute("SELECT number, chain FROM head").fetchone()
+        if (head or (0, b"")) != (len(rows), chain):
+            raise StoreError(f"egress record: it ends after row {len(rows)}, not with its newest; the file was changed")
         return rows
 
     def _execute(self, statement: str, *values: object) -> sqlite3.Cursor:

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from hansa.protocol.messages import Manifest
 
 DAY_NS: Final = 86_400_000_000_000
+MAX_COUNTER: Final = 2**31
+MAX_TIME_NS: Final = 2**62
+MAX_LENGTH: Final = 2**25
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,8 +116,10 @@ def check_manifest(
             raise RefusedError(f"manifest {manifest.session}: {clause}: expected {expected}, got {got}")
     ranges = {
         f"attempt 1 to {limits.attempts}": 1 <= manifest.attempt <= limits.attempts,
-        "round, position, index from 0": min(manifest.round, manifest.position, manifest.index) >= 0,
-        "span in order and on the bar grid": 0 < manifest.span_start_ns <= manifest.span_end_ns
+        "round, position, index from 0 to 2^31": min(manifest.round, manifest.position, manifest.index) >= 0
+        and max(manifest.round, manifest.position, manifest.index) < MAX_COUNTER,
+        f"a length of at most {MAX_LENGTH}": manifest.length <= MAX_LENGTH,
+        "span in order, before 2116, on the bar grid": 0 < manifest.span_start_ns <= manifest.span_end_ns < MAX_TIME_NS
         and manifest.span_start_ns % limits.bar_ns == manifest.span_end_ns % limits.bar_ns == 0,
         f"participants at least {limits.minimum_cohort}": len(manifest.participants) >= limits.minimum_cohort,
     }

@@ -6,7 +6,7 @@
 | 2 agree | `Cohort` | our own hash is in it, `>= u_min`, no other root signed | `Agreement`: stored before it is sent |
 | 3 open | `Certificate` | a quorum of the cohort signed this very root | `Opening`: seeds towards dropped peers only |
 | 3b recover | `Recover` | the same root; the vanished are in the cohort | `Shares` towards dropped peers only |
-| 4 publish | `Result` | the root we know | the aggregate |
+| 4 publish | `Result` | the root we know, certified | the aggregate |
 
 Guarantees: for one manifest this member sends at most one upload and signs at most one cohort, whatever it is asked
 and however often it is restarted; it reveals seeds only towards peers outside a cohort that a quorum signed, so no two
@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from hansa.crypto.sharing import SHARE_BYTES
-from hansa.errors import ProtocolError, RefusedError
+from hansa.errors import EquivocationError, ProtocolError, RefusedError
 from hansa.protocol.encoding import to_words, words_from_bytes
 from hansa.protocol.limits import Limits, PurposeLimit, check_manifest
 from hansa.protocol.masking import apply_masks, mask_seed, open_package, recovery_packages
@@ -62,6 +62,11 @@ class Door(Protocol):
 def session_label(manifest: Manifest) -> str:
     """Return the one name that a manifest's session may have."""
     return f"r{manifest.round}-{manifest.position}-{manifest.purpose}-a{manifest.attempt}"
+
+
+def facts_label(epoch: str, session: str) -> str:
+    """Return the name of a session in a member's durable facts, which outlive the epoch: labels come again."""
+    return f"{epoch}/{session}"
 
 
 def upload_limit(length: int, members: int) -> int:
@@ -145,15 +150,19 @@ class MemberSession:
         self.purpose = check_manifest(manifest, limits, epoch_id=keys.epoch_id, epoch_members=keys.members)
         if session != manifest.session or session != session_label(manifest):
             raise RefusedError(f"session {session}: its manifest belongs to {session_label(manifest)}")
+        if manifest.epoch != keys.epoch:
+            raise RefusedError(f"session {session}: expected a manifest of {keys.epoch}, got {manifest.epoch}")
         self.digest = manifest.digest()
         self._name = name
         self._keys = keys
         self._limits = limits
         self._signer = signer
         self._facts = facts
-        self.is_closed = facts.fact(f"{session}/closed") is not None
+        self._label = facts_label(keys.epoch, session)
+        self.is_closed = facts.fact(f"{self._label}/closed") is not None
         self._cohort: Cohort | None = None
-        facts.remember(f"{session}/manifest", self.digest)
+        self._is_certified = False
+        facts.remember(f"{self._label}/manifest", self.digest)
 
     def upload(self, door: Door, *, announced_ns: int, now_ns: int) -> bytes | None:
         """Return this member's upload, or None when it is too late to send one.
@@ -165,13 +174,18 @@ class MemberSession:
         """
         if self.is_closed or self._cohort is not None or now_ns > announced_ns + self._limits.upload_ns:
             return None
-        stored = self._facts.fact(f"{self.manifest.session}/upload")
+        stored = self._facts.fact(f"{self._label}/upload")
         if stored is not None:
             return stored
         return door.upload(self.manifest, self.purpose, self._keys)
 
     def on_cohort(self, body: bytes) -> bytes | None:
-        """Check a cohort and sign it once; return the agreement, or None if we are not in it."""
+        """Check a cohort and sign it once; return the agreement, or None if we are not in it.
+
+        Raises:
+            EquivocationError: Another cohort came before.
+            RefusedError: It is too small, malformed, or does not hold the upload that we sent.
+        """
         cohort = self._open(body, Cohort)
         names = cohort.members
         if list(names) != sorted(set(names)) or not set(names) <= set(self.manifest.participants):
@@ -181,24 +195,31 @@ class MemberSession:
                 f"cohort of {self.manifest.session}: expected at least {self._limits.minimum_cohort} members "
                 f"and one hash each; got {len(names)} members, {len(cohort.uploads)} hashes"
             )
-        self._cohort = cohort
+        agreed = self._facts.fact(f"{self._label}/agreed")
+        if self._cohort not in (None, cohort) or agreed not in (None, cohort.root()):
+            raise EquivocationError(f"cohort of {self.manifest.session}: a second one came; the first stays")
         if self.is_closed or self._name not in names:
+            self._cohort = cohort
             return None
-        stored = self._facts.fact(f"{self.manifest.session}/upload")
+        stored = self._facts.fact(f"{self._label}/upload")
         own = cohort.uploads[names.index(self._name)]
         if stored is None or hashlib.sha256(stored).digest() != own:
             raise RefusedError(f"cohort of {self.manifest.session}: it does not hold the upload that we sent")
-        self._facts.remember(f"{self.manifest.session}/agreed", cohort.root())
+        self._facts.remember(f"{self._label}/agreed", cohort.root())
+        self._cohort = cohort
         return self._seal(Agreement(self.digest, cohort.root()))
 
     def on_certificate(self, body: bytes) -> bytes | None:
         """Check a quorum's signatures; return our seeds towards dropped peers, or None if nobody dropped."""
-        if self.is_closed:
+        if self._cohort is None:
+            raise RefusedError(f"{self.manifest.session}: a certificate before a cohort that we accept")
+        certificate = self._open(body, Certificate, limit=certificate_limit(len(self._keys.members)))
+        check_certificate(certificate, cohort=self._cohort, limits=self._limits)
+        self._is_certified = True
+        if self.is_closed or self._name not in self._cohort.members:
             return None
         cohort = self._agreed_cohort()
-        certificate = self._open(body, Certificate, limit=certificate_limit(len(self._keys.members)))
-        check_certificate(certificate, cohort=cohort, limits=self._limits)
-        self._facts.remember(f"{self.manifest.session}/certified", cohort.root())
+        self._facts.remember(f"{self._label}/certified", cohort.root())
         dropped = [name for name in self.manifest.participants if name not in cohort.members]
         if not dropped:
             return None
@@ -210,7 +231,7 @@ class MemberSession:
         if self.is_closed:
             return None
         cohort = self._agreed_cohort()
-        if self._facts.fact(f"{self.manifest.session}/certified") != cohort.root():
+        if self._facts.fact(f"{self._label}/certified") != cohort.root():
             raise RefusedError(f"recovery in {self.manifest.session}: no quorum has certified this cohort to us")
         recover = self._open(body, Recover, limit=recover_limit(len(self._keys.members)))
         if recover.manifest != self.digest or recover.root != cohort.root():
@@ -237,23 +258,25 @@ class MemberSession:
         """Check and return the published sum.
 
         Raises:
-            ProtocolError: It is of a cohort other than the one that was published.
+            ProtocolError: It is of a cohort other than the one that was published and certified.
         """
         length = self.manifest.length
         result = self._open(body, Result, limit=upload_limit(length, len(self._keys.members)))
         if self._cohort is None or result.root != self._cohort.root() or result.members != self._cohort.members:
             raise ProtocolError(f"result of {self.manifest.session}: not of the cohort that was published")
+        if not self._is_certified:
+            raise ProtocolError(f"result of {self.manifest.session}: no quorum has certified its cohort")
         self.close()
         return Aggregate(self.manifest, result.members, words_from_bytes(result.words, length))
 
     def close(self) -> None:
         """End the session for good: from now on nothing is sent for it."""
         self.is_closed = True
-        self._facts.remember(f"{self.manifest.session}/closed", b"closed")
+        self._facts.remember(f"{self._label}/closed", b"closed")
 
     def _agreed_cohort(self) -> Cohort:
         cohort = self._cohort
-        if cohort is None or self._facts.fact(f"{self.manifest.session}/agreed") != cohort.root():
+        if cohort is None or self._facts.fact(f"{self._label}/agreed") != cohort.root():
             raise RefusedError(f"{self.manifest.session}: we have not signed a cohort, so we open nothing")
         return cohort
 
