@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 import msgspec
 
-from hansa.errors import HansaError, RefusedError, SessionDiedError
+from hansa.errors import HansaError, ProtocolError, RefusedError, SessionDiedError
 from hansa.federation.epoch_setup import CoordinatorEpoch
 from hansa.federation.transport import Channel, Message, Subject
 from hansa.protocol.messages import (
@@ -27,11 +27,13 @@ from hansa.protocol.messages import (
     Manifest,
     Payload,
     PayloadT,
+    Recover,
+    Result,
     open_envelope,
     seal_envelope,
 )
 from hansa.protocol.secure_sum import SecureSum
-from hansa.protocol.session import certificate_limit, session_label
+from hansa.protocol.session import certificate_limit, recover_limit, session_label, upload_limit
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
@@ -194,26 +196,28 @@ class CoordinatorNode:
         running = self._running
         if running is None or session != running.sum.manifest.session:
             return
-        if step in {"cohort", "certificate", "recover"}:
-            self._records.step(session, step, message.time_ns)
-            running.step, running.since_ns = step, message.time_ns
+        members = len(self._limits.members)
         if step == "cohort":
             running.sum.note_cohort(self._read(message, Cohort))
         elif step == "certificate":
-            self._read(message, Certificate, limit=certificate_limit(len(self._limits.members)))
-            running.sum.is_certified = True
+            running.sum.note_certificate(self._read(message, Certificate, limit=certificate_limit(members)))
+        elif step == "recover":
+            self._read(message, Recover, limit=recover_limit(members))
         elif step == "result":
-            members = running.sum.cohort.members if running.sum.cohort else ()
-            self._records.published(session, members=members, time_ns=message.time_ns)
-            self.done.add((running.request.round, running.request.position))
-            self.last_bar_ns = max(self.last_bar_ns, running.request.span_end_ns)
-            self._running, self._next = None, self._next + 1
+            limit = upload_limit(running.sum.manifest.length, members)
+            self._note_result(running, self._read(message, Result, limit=limit), message.time_ns)
+            return
         elif step == "died":
             self._note_death(running, self._read(message, Died), message.time_ns)
+            return
+        else:
+            return
+        self._records.step(session, step, message.time_ns)
+        running.step, running.since_ns = step, message.time_ns
 
     def _note_manifest(self, manifest: Manifest, time_ns: int) -> None:
         place = (manifest.round, manifest.position)
-        if place in self.done:
+        if place in self.done or self._running is not None or manifest.attempt != self._deaths.get(place, 0) + 1:
             return
         request = Request(*place, manifest.purpose, manifest.index, manifest.span_start_ns, manifest.span_end_ns)
         if self._next >= len(self._programme) or self._programme[self._next] != request:
@@ -223,7 +227,18 @@ class CoordinatorNode:
         )
         self._records.session(manifest, "announce", time_ns)
 
+    def _note_result(self, running: _Running, result: Result, time_ns: int) -> None:
+        cohort = running.sum.cohort
+        if cohort is None or (result.manifest, result.root) != (running.sum.digest, cohort.root()):
+            raise ProtocolError(f"{running.sum.manifest.session}: a result of another cohort")
+        self._records.published(running.sum.manifest.session, members=result.members, time_ns=time_ns)
+        self.done.add((running.request.round, running.request.position))
+        self.last_bar_ns = max(self.last_bar_ns, running.request.span_end_ns)
+        self._running, self._next = None, self._next + 1
+
     def _note_death(self, running: _Running, died: Died, time_ns: int) -> None:
+        if died.manifest != running.sum.digest:
+            raise ProtocolError(f"{running.sum.manifest.session}: a death notice of another manifest")
         self._records.died(running.sum.manifest.session, reason=died.reason, time_ns=time_ns)
         place = (running.request.round, running.request.position)
         deaths = self._deaths.get(place, 0) + 1

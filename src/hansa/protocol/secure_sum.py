@@ -34,7 +34,7 @@ from hansa.protocol.messages import (
     Upload,
     open_envelope,
 )
-from hansa.protocol.session import upload_limit
+from hansa.protocol.session import check_certificate, upload_limit
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -142,9 +142,9 @@ class SecureSum:
         Raises:
             ProtocolError: Before the cohort, or of another root.
         """
-        cohort = self._require_cohort()
+        cohort = self._cohort_of(sender)
         agreement = open_envelope(body, Agreement, sender=sender, key=self._limits.keys[sender])
-        if sender not in cohort.members or (agreement.manifest, agreement.root) != (self.digest, cohort.root()):
+        if (agreement.manifest, agreement.root) != (self.digest, cohort.root()):
             raise ProtocolError(f"{self.manifest.session}: {sender} agreed to another cohort")
         self._agreements[sender] = body
 
@@ -156,15 +156,24 @@ class SecureSum:
         chosen = sorted(self._agreements)[: self._limits.quorum]
         return Certificate(self.digest, cohort.root(), tuple(self._agreements[name] for name in chosen))
 
+    def note_certificate(self, certificate: Certificate) -> None:
+        """Take the published certificate back from the board.
+
+        Raises:
+            RefusedError: It is not one of the published cohort.
+        """
+        check_certificate(certificate, cohort=self._require_cohort(), limits=self._limits)
+        self.is_certified = True
+
     def add_opening(self, sender: str, body: bytes) -> None:
         """Note a cohort member's seeds towards the dropped peers.
 
         Raises:
             ProtocolError: Not for exactly the dropped peers, or a seed does not fit the sender's commitment.
         """
-        cohort = self._require_cohort()
+        cohort = self._cohort_of(sender)
         opening = open_envelope(body, Opening, sender=sender, key=self._limits.keys[sender])
-        fits = (opening.manifest, opening.root) == (self.digest, cohort.root()) and sender in cohort.members
+        fits = (opening.manifest, opening.root) == (self.digest, cohort.root())
         if not fits or set(opening.seeds) != set(self.dropped):
             raise ProtocolError(f"{self.manifest.session}: the opening of {sender} is not for the dropped peers")
         for peer, seed in opening.seeds.items():
@@ -191,10 +200,10 @@ class SecureSum:
         Raises:
             ProtocolError: Shares of another cohort or for a peer that did not drop.
         """
-        cohort = self._require_cohort()
+        cohort = self._cohort_of(sender)
         limit = upload_limit(0, len(self.manifest.participants))
         message = open_envelope(body, Shares, sender=sender, key=self._limits.keys[sender], limit=limit)
-        if (message.manifest, message.root) != (self.digest, cohort.root()) or sender not in cohort.members:
+        if (message.manifest, message.root) != (self.digest, cohort.root()):
             raise ProtocolError(f"{self.manifest.session}: shares of {sender} are for another cohort")
         place = self.manifest.participants.index(sender) + 1
         for vanished, towards in message.shares.items():
@@ -242,7 +251,7 @@ class SecureSum:
         return None
 
     def _fits(self, name: str, peer: str, seed: bytes) -> bool:
-        return hashlib.sha256(seed).digest() == self._commitments[name][peer]
+        return hashlib.sha256(seed).digest() == self._commitments.get(name, {}).get(peer)
 
     def _check_seed(self, name: str, peer: str, seed: bytes) -> None:
         if not self._fits(name, peer, seed):
@@ -256,6 +265,12 @@ class SecureSum:
 
     def _members(self) -> tuple[str, ...]:
         return self._require_cohort().members
+
+    def _cohort_of(self, sender: str) -> Cohort:
+        cohort = self._require_cohort()
+        if sender not in cohort.members:
+            raise ProtocolError(f"{self.manifest.session}: {sender[:40]} is not in the cohort")
+        return cohort
 
     def _require_cohort(self) -> Cohort:
         if self.cohort is None:
