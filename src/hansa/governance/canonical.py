@@ -22,12 +22,16 @@ def canonical(value: object) -> bytes:
     """Return the canonical UTF-8 bytes of a JSON value.
 
     Raises:
-        ConfigurationError: The value is no JSON value, a number is not finite or an integer is beyond 2^53.
+        ConfigurationError: The value is no JSON value, a number is not finite, an integer is beyond 2^53 or a
+            string is not Unicode text.
 
     >>> canonical({"b": 1e-7, "a": [1.0, True, None]})
     b'{"a":[1,true,null],"b":1e-7}'
     """
-    return _write(value).encode()
+    try:
+        return _write(value).encode()
+    except UnicodeEncodeError as error:
+        raise ConfigurationError("a string with half a surrogate pair is no text; correct it") from error
 
 
 def _write(value: object) -> str:

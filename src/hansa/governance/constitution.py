@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from hansa.crypto.signature import parse_public, verify
-from hansa.errors import ConfigurationError, SignatureError
+from hansa.errors import ConfigurationError, IdentityError, SignatureError
 from hansa.governance.canonical import canonical
 
 if TYPE_CHECKING:
@@ -34,6 +34,8 @@ SIGNATURE_TYPE: Final = "application/vnd.hansa.constitution+json"
 WORD_LIMIT: Final = 2**31
 MAX_FILE_BYTES: Final = 1_000_000
 _NAME = re.compile(r"[a-z0-9-]{1,40}")
+# A purpose's name stands in the session's label, `r<round>-<position>-<purpose>-a<attempt>`, of 40 characters at most.
+_PURPOSE = re.compile(r"[a-z0-9-]{1,20}")
 
 
 class Party(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -197,6 +199,10 @@ def check(constitution: Constitution) -> None:
         "federation: a name is 1-40 of a-z, 0-9, -": bool(_NAME.fullmatch(constitution.federation)),
         "members: names are 1-40 of a-z, 0-9, - and unique, the coordinator's too": len(set(names)) == len(names)
         and all(_NAME.fullmatch(name) for name in names),
+        "members: identity keys are valid and no two parties share one, the coordinator neither": len(
+            {_key_bytes(party) for party in (*constitution.members, constitution.coordinator)}
+        )
+        == len(names),
         "members: sorted by name": names[:-1] == sorted(names[:-1]),
         f"members: at least 3, got {members}": members >= 3,
         f"colluders: 0 <= c < n/3, got c={constitution.colluders}, n={members}": constitution.colluders >= 0
@@ -217,7 +223,14 @@ def check(constitution: Constitution) -> None:
     _refuse(clauses)
     _check_market(constitution.market)
     for name, purpose in constitution.purposes.items():
-        _check_purpose(name, purpose, members)
+        _check_purpose(name, purpose, constitution)
+
+
+def _key_bytes(party: Party) -> bytes:
+    try:
+        return parse_public(party.identity_key)
+    except IdentityError as error:
+        raise ConfigurationError(f"constitution: {party.name}: {error}") from error
 
 
 def _check_market(market: Market) -> None:
@@ -239,7 +252,8 @@ def _check_market(market: Market) -> None:
     )
 
 
-def _check_purpose(name: str, purpose: Purpose, members: int) -> None:
+def _check_purpose(name: str, purpose: Purpose, constitution: Constitution) -> None:
+    members = len(constitution.members)
     numbers = (
         purpose.value_bound,
         purpose.sensitivity,
@@ -247,11 +261,14 @@ def _check_purpose(name: str, purpose: Purpose, members: int) -> None:
         purpose.epsilon,
         purpose.delta,
     )
-    sigma = purpose.noise_multiplier * purpose.sensitivity * purpose.scale
+    # As the door makes it: rounding widens the sensitivity, and all members add the share of an honest minimum.
+    touched = max(purpose.values_per_bar or purpose.values, 0)
+    share = purpose.noise_multiplier * (purpose.sensitivity * purpose.scale + math.sqrt(touched))
+    sigma = share * math.sqrt(members / (constitution.minimum_cohort - constitution.colluders))
     reach = members * purpose.value_bound * purpose.scale + 12 * sigma
     _refuse(
         {
-            f"purposes.{name}: a name is 1-40 of a-z, 0-9, -": bool(_NAME.fullmatch(name)),
+            f"purposes.{name}: a name is 1-20 of a-z, 0-9, -": bool(_PURPOSE.fullmatch(name)),
             f"purposes.{name}: numbers are finite and above 0": all(math.isfinite(x) and x > 0 for x in numbers),
             f"purposes.{name}.values: 0 to 10000000, with values_per_bar at least 1 in all": 0
             <= purpose.values
