@@ -9,10 +9,11 @@ from hansa.errors import ModelError
 from hansa.model.early_warning import DAY_NS, MINUTE_NS, alerts, covered_ns, cusum, score, threshold_at_rate
 
 
-def test_alerts_keep_the_refractory_period_and_ignore_unknown_bars() -> None:
-    index = np.array([np.nan, 9.0, 9.0, 9.0, 1.0, 9.0, 9.0])
-    np.testing.assert_array_equal(alerts(index, 5.0, refractory_bars=2), [1, 5])
-    np.testing.assert_array_equal(alerts(index, 5.0, refractory_bars=0), [1, 2, 3, 5, 6])
+def test_one_excursion_is_one_alert_and_unknown_bars_are_none() -> None:
+    index = np.array([np.nan, 9.0, 9.0, 9.0, 1.0, 9.0, 9.0, 1.0, np.nan, 9.0])
+    np.testing.assert_array_equal(alerts(index, 5.0, refractory_bars=1), [1, 5, 9])
+    np.testing.assert_array_equal(alerts(index, 5.0, refractory_bars=2), [1, 9])
+    np.testing.assert_array_equal(alerts(index, 5.0, refractory_bars=5), [1])
     assert alerts(index, 99.0, refractory_bars=2).size == 0
 
 
@@ -60,9 +61,17 @@ def test_nothing_fired_and_nothing_happened_give_empty_scores() -> None:
     assert np.isnan(score(none, none, horizon_ns=DAY_NS, span_ns=(0, DAY_NS)).hit_rate)
 
 
+def test_alerts_later_in_an_episode_are_neither_hit_nor_false() -> None:
+    fired = np.array([95, 150, 300]) * MINUTE_NS
+    settings_ns = {"horizon_ns": 30 * MINUTE_NS, "grace_ns": 10 * MINUTE_NS, "span_ns": (0, 1440 * MINUTE_NS)}
+    result = score(fired, np.array([90 * MINUTE_NS]), ends_ns=np.array([200 * MINUTE_NS]), **settings_ns)  # type: ignore[arg-type]
+    assert (result.hits, result.false_alarms) == (1, 1)
+    assert result.false_alarms_per_day == pytest.approx(1440 / (1440 - 140))
+
+
 def test_overlapping_windows_are_covered_once() -> None:
-    assert covered_ns(np.array([10, 12]), (0, 100), before_ns=5, after_ns=5) == 12
-    assert covered_ns(np.array([2]), (0, 100), before_ns=5, after_ns=0) == 2
+    assert covered_ns(np.array([7, 5]), np.array([17, 15]), (0, 100)) == 12
+    assert covered_ns(np.array([-3]), np.array([2]), (0, 100)) == 2
 
 
 def test_cusum_ignores_calm_and_accumulates_drift() -> None:

@@ -1,10 +1,13 @@
 """Early warning: alerts from an index, and an honest score of them against known onsets.
 
-    alert at t  <=>  index_t >= threshold and no alert in the refractory bars before t
+    alert at t  <=>  index_t >= threshold and index < threshold in all of the refractory bars before t
+
+One excursion of the index is one alert, however long it lasts.
 
 The threshold is set on the training part alone, at a fixed rate of false alarms a day; the same rule on a
 volatility-only series is the rival. An onset is hit when an alert lies in [onset - horizon, onset + grace]; its lead
-is onset minus the first such alert, negative for a late one. Every other alert is false. The chance level says how
+is onset minus the first such alert, negative for a late one. An alert later in
+a known episode is neither; every other one is false. The chance level says how
 often alerts thrown at random at the same rate would hit an onset: a lead without its false-alarm rate says nothing.
 
 Does NOT guarantee: that the rate of the training part holds later; with a few onsets a hit rate has a wide interval.
@@ -67,18 +70,13 @@ def alerts(index: Float[np.ndarray, " time"], threshold: float, *, refractory_ba
     Args:
         index: Index at each bar; NaN never alerts.
         threshold: Alert at this value or above.
-        refractory_bars: Bars after an alert without another, >= 0.
+        refractory_bars: Bars below the threshold (or unknown) that must come before an alert, >= 0.
 
     Returns:
         Bar numbers, ascending.
     """
     above = np.flatnonzero(np.nan_to_num(index, nan=-np.inf) >= threshold)
-    chosen: list[int] = []
-    position = 0
-    while position < above.size:
-        chosen.append(int(above[position]))
-        position = int(np.searchsorted(above, chosen[-1] + refractory_bars, side="right"))
-    return np.array(chosen, dtype=np.int64)
+    return above[np.diff(above, prepend=-refractory_bars - 1) > refractory_bars]
 
 
 def threshold_at_rate(
@@ -152,6 +150,7 @@ def score(
     horizon_ns: int,
     span_ns: tuple[int, int],
     grace_ns: int = 0,
+    ends_ns: Int[np.ndarray, " onset"] | None = None,
 ) -> AlertScore:
     """Score alerts against known onsets.
 
@@ -161,6 +160,7 @@ def score(
         horizon_ns: How early an alert may be, ns.
         span_ns: First and last time that was watched; alerts and onsets outside are left out.
         grace_ns: How late an alert may be and still count as a (late) hit, ns.
+        ends_ns: End of each episode, in the order of `onsets_ns`; by default an episode ends with its grace.
 
     Returns:
         The score. An alert in the windows of two onsets counts for both.
@@ -172,28 +172,33 @@ def score(
     if end <= start or horizon_ns < 0 or grace_ns < 0:
         raise ModelError(f"expected a span and lengths of 0 or more, got {span_ns}, {horizon_ns} and {grace_ns} ns")
     fired = alerts_ns[(alerts_ns >= start) & (alerts_ns <= end)]
-    onsets = onsets_ns[(onsets_ns >= start) & (onsets_ns <= end)]
-    inside = (fired[None] >= onsets[:, None] - horizon_ns) & (fired[None] <= onsets[:, None] + grace_ns)
+    watched = (onsets_ns >= start) & (onsets_ns <= end)
+    onsets = onsets_ns[watched]
+    ends = onsets + grace_ns if ends_ns is None else np.maximum(ends_ns[watched], onsets + grace_ns)
+    since = fired[None] >= onsets[:, None] - horizon_ns
+    inside = since & (fired[None] <= onsets[:, None] + grace_ns)
     hit = inside.any(axis=1)
     first = fired[inside.argmax(axis=1)[hit]] if fired.size else fired
-    false_alarms = int((~inside.any(axis=0)).sum())
-    watched = max(end - start - covered_ns(onsets, span_ns, before_ns=horizon_ns, after_ns=grace_ns), 1)
+    false_alarms = int((~(since & (fired[None] <= ends[:, None])).any(axis=0)).sum())
+    calm_ns = max(end - start - covered_ns(onsets - horizon_ns, ends, span_ns), 1)
     rate = fired.size / (end - start)
     return AlertScore(
         hits=int(hit.sum()),
         misses=int((~hit).sum()),
         lead_minutes=tuple(((onsets[hit] - first) / MINUTE_NS).tolist()),
         false_alarms=false_alarms,
-        false_alarms_per_day=false_alarms * DAY_NS / watched,
+        false_alarms_per_day=false_alarms * DAY_NS / calm_ns,
         chance_hit_rate=float(-np.expm1(-rate * (horizon_ns + grace_ns))),
     )
 
 
-def covered_ns(onsets_ns: Int[np.ndarray, " onset"], span_ns: tuple[int, int], *, before_ns: int, after_ns: int) -> int:
-    """Return how much of a span lies in the windows [onset - before, onset + after], overlaps once, ns."""
+def covered_ns(
+    starts_ns: Int[np.ndarray, " window"], ends_ns: Int[np.ndarray, " window"], span_ns: tuple[int, int]
+) -> int:
+    """Return how much of a span lies in some window [start, end], overlaps counted once, ns."""
     covered, reached = 0, span_ns[0]
-    for onset in np.sort(onsets_ns).tolist():
-        low, high = max(onset - before_ns, reached), min(onset + after_ns, span_ns[1])
+    for start, end in sorted(zip(starts_ns.tolist(), ends_ns.tolist(), strict=True)):
+        low, high = max(start, reached), min(end, span_ns[1])
         covered += max(high - low, 0)
         reached = max(reached, high)
     return covered
