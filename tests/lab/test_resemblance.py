@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -71,11 +70,8 @@ def test_a_simulated_half_year_resembles_ten_years_of_currencies() -> None:
 @needs_data
 @pytest.mark.slow
 def test_the_printed_table_is_the_documented_one(capsys: pytest.CaptureFixture[str]) -> None:
-    resemblance.main(["--data", str(DATA.parent), "--json"])
-    found = json.loads(capsys.readouterr().out)
     resemblance.main(["--data", str(DATA.parent)])
     printed = capsys.readouterr().out
     page = (Path(__file__).parents[2] / "docs" / "explanation" / "simulated-market.md").read_text()
-    assert found["view_correlation"] == pytest.approx(0.37, abs=0.03)
     for line in printed.splitlines():
         assert line in page

@@ -90,6 +90,12 @@ def test_each_onset_is_the_first_bar_of_stress() -> None:
         assert stress[last] > 0.1 * stress[at : last + 1].max() >= stress[last + 1]
 
 
+def test_the_densest_episodes_do_not_overlap() -> None:
+    onsets = simulate(Scenario(seed=18, members=1, markets=PAIR, episodes=14)).onsets
+    gaps = onsets.with_columns(gap=pl.col("ts_ns").shift(-1).over("market") - pl.col("end_ns"))
+    assert (gaps["gap"].drop_nulls() > 0).all()
+
+
 def test_without_episodes_there_is_no_stress() -> None:
     twin = simulate(Scenario(seed=10, members=1, days=2, episodes=0))
     assert len(twin.onsets) == 0
@@ -153,7 +159,8 @@ def test_more_members_than_harbours_still_have_distinct_names() -> None:
         {"markets": ()},
         {"markets": ("XAU-USD", "XAU-USD")},
         {"bar_ns": 7},
-        {"episodes": 29},
+        {"episodes": 15},
+        {"bar_ns": 86_400_000_000_000},
         {"view_noise": -0.1},
         {"market_correlation": 1.0},
         {"volatility_link": 1.1},

@@ -154,8 +154,7 @@ def compare(real: Mapping[str, Sequence[float]], seeds: Sequence[int], *, days: 
     """
     simulated: dict[str, list[float]] = {name: [] for name in STATISTICS}
     for seed in seeds:
-        # One episode a week, as in the default month.
-        twin = simulate(Scenario(seed=seed, members=2, days=days, episodes=days // 7))
+        twin = simulate(Scenario(seed=seed, members=2, days=days))
         for member in twin.bars:
             for name, values in range_statistics(hourly_views(twin, member)).items():
                 simulated[name].extend(values)

@@ -79,9 +79,9 @@ class Scenario:
         members: Number of brokers, 1 or more.
         markets: Names; those of `MARKET_SCALES` have their own price, spread and volatility.
         days: Calendar days.
-        bar_ns: Length of a bar; divides a day.
+        bar_ns: Length of a bar, an hour at most; divides a day.
         view_noise: Private over state variance of a view's log cost; `None` is the calibrated ratio.
-        episodes: Stress episodes per market, at most one a day.
+        episodes: Stress episodes per market, at most one in two days; `None` is one a week and at least one.
         spillovers: Known edges; `None` lets the first market lead all others and the second lead the third.
         market_correlation: Of the states' innovations, 0 to below 1.
         volatility_link: Correlation of log volatility's random part with the log cost's, 0 to 1.
@@ -93,7 +93,7 @@ class Scenario:
     days: int = 28
     bar_ns: int = 300_000_000_000
     view_noise: float | None = None
-    episodes: int = 4
+    episodes: int | None = None
     spillovers: tuple[Spillover, ...] | None = None
     market_correlation: float = 0.55
     volatility_link: float = 0.7
@@ -109,10 +109,13 @@ class Scenario:
                 f"expected members >= 1, days >= 1 and distinct markets; "
                 f"got {self.members}, {self.days}, {self.markets}"
             )
-        if self.bar_ns <= 0 or DAY_SECONDS * 1_000_000_000 % self.bar_ns:
-            raise ConfigurationError(f"expected bar_ns that divides a day, got {self.bar_ns}; try 300000000000")
-        if not 0 <= self.episodes <= self.days:
-            raise ConfigurationError(f"expected 0 to {self.days} episodes (one a day), got {self.episodes}")
+        if not 0 < self.bar_ns <= 3_600_000_000_000 or DAY_SECONDS * 1_000_000_000 % self.bar_ns:
+            raise ConfigurationError(
+                f"expected bar_ns up to an hour that divides a day, got {self.bar_ns}; try 300000000000"
+            )
+        most = max(1, self.days // 2)  # so that no episode begins before the last one has ended
+        if not 0 <= self.episode_count <= most:
+            raise ConfigurationError(f"expected 0 to {most} episodes in {self.days} days, got {self.episode_count}")
         if self.view_noise is not None and self.view_noise < 0:
             raise ConfigurationError(f"expected view_noise >= 0, got {self.view_noise}")
         if not (0 <= self.market_correlation < 1 and 0 <= self.volatility_link <= 1):
@@ -128,6 +131,11 @@ class Scenario:
             return self.spillovers
         lead = tuple(Spillover(self.markets[0], name, 0.5) for name in self.markets[1:])
         return lead + tuple(Spillover(self.markets[1], name, 0.3) for name in self.markets[2:3])
+
+    @property
+    def episode_count(self) -> int:
+        """The stress episodes of each market."""
+        return max(1, self.days // 7) if self.episodes is None else self.episodes
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -195,9 +203,9 @@ def _stress(rng: np.random.Generator, scenario: Scenario) -> tuple[Float[np.ndar
     seconds = (ts_ns - START_NS) / 1e9
     stress = np.zeros((len(scenario.markets), len(ts_ns)))
     rows: list[tuple[int, str, int]] = []
-    part = scenario.days * DAY_SECONDS / max(scenario.episodes, 1)
+    part = scenario.days * DAY_SECONDS / max(scenario.episode_count, 1)
     for m, market in enumerate(scenario.markets):
-        for episode in range(scenario.episodes):
+        for episode in range(scenario.episode_count):
             begin = (episode + rng.uniform(0.1, 0.6)) * part
             ramp, peak = rng.uniform(3600.0, 7200.0), rng.uniform(0.9, 1.5)
             since = seconds - begin
