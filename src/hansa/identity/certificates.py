@@ -139,13 +139,16 @@ def issue_certificate(
     return _pem(builder.sign(private, hashes.SHA256()))
 
 
-def verify_certificate(certificate: bytes, *, authority: bytes, node: str, key: bytes, at: dt.datetime) -> None:
+def verify_certificate(
+    certificate: bytes, *, authority: bytes, federation: str, node: str, key: bytes, at: dt.datetime
+) -> None:
     """Check that a node's certificate is its authority's, its own, its key's and in date.
 
     Args:
         certificate: PEM certificate of the node.
         authority: PEM certificate of the federation's authority.
-        node: Expected name.
+        federation: Expected name of the federation.
+        node: Expected name of the node.
         key: PEM private key that must belong to the certificate.
         at: The time now, with a time zone.
 
@@ -160,8 +163,10 @@ def verify_certificate(certificate: bytes, *, authority: bytes, node: str, key: 
             f"certificate of {node}: not issued by the authority of {common_name(issuer)}; use the pair "
             "that came from `hansa kit issue`"
         ) from error
-    if leaf.subject != _node_name(common_name(issuer), node):
-        raise IdentityError(f"certificate: expected node {node!r}, got {leaf.subject.rfc4514_string()[:200]}")
+    if leaf.subject != _node_name(federation, node) or common_name(issuer) != federation:
+        raise IdentityError(
+            f"certificate: expected {node!r} of {federation!r}, got {leaf.subject.rfc4514_string()[:200]}"
+        )
     if leaf.public_key() != _load_key(key).public_key():
         raise IdentityError(f"certificate of {node}: node.key is another key's; restore the pair or ask again")
     for what, one in (("certificate", leaf), ("authority", issuer)):

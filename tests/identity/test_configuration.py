@@ -1,0 +1,47 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hansa.errors import ConfigurationError
+from hansa.identity.configuration import DataConfiguration, NatsConfiguration, NodeConfiguration
+
+printable = st.text(st.characters(exclude_categories=["C"]), max_size=30)
+
+
+@given(printable, st.lists(printable, max_size=3), st.integers(0, 65535))
+def test_a_configuration_survives_its_file(text: str, markets: list[str], port: int) -> None:
+    configuration = NodeConfiguration(
+        "north",
+        "baltic",
+        "member",
+        NatsConfiguration(url=text, port=port),
+        DataConfiguration(directory=text, markets=tuple(markets)),
+    )
+    assert NodeConfiguration.from_toml(configuration.to_toml()) == configuration
+
+
+@pytest.mark.parametrize(
+    ("line", "place"),
+    [
+        ("epsilon = 9.0", "epsilon"),
+        ("[nats]\npassword = 'x'", "nats"),
+        ("[nats]\nport = 70000", "nats.port"),
+        ("[nats]\nreplicas = 0", "nats.replicas"),
+        ("[data]\nbar_seconds = 0", "data.bar_seconds"),
+        ("[data]\nmarkets = 'USDC-USD'", "data.markets"),
+        ("[data", "hansa.toml"),
+    ],
+)
+def test_an_unknown_mistyped_or_impossible_key_is_refused_with_its_place(line: str, place: str) -> None:
+    text = f"name = 'north'\nfederation = 'baltic'\nrole = 'member'\n{line}\n"
+    with pytest.raises(ConfigurationError, match=place):
+        NodeConfiguration.from_toml(text)
+
+
+def test_a_malformed_name_or_role_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="name"):
+        NodeConfiguration("No Name", "baltic", "member")
+    with pytest.raises(ConfigurationError, match="role"):
+        NodeConfiguration.from_toml("name = 'north'\nfederation = 'baltic'\nrole = 'king'\n")

@@ -1,0 +1,157 @@
+from __future__ import annotations
+
+import datetime as dt
+import json
+import stat
+from typing import TYPE_CHECKING
+
+import msgspec
+import pytest
+
+from hansa.crypto.signature import SigningKey
+from hansa.errors import ConfigurationError, HansaError, IdentityError, SignatureError
+from hansa.identity.configuration import NodeConfiguration
+from hansa.identity.kit import (
+    Kit,
+    Request,
+    issue,
+    load_signing_key,
+    make_authority_directory,
+    make_federation,
+    request_kit,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+AT = dt.datetime(2026, 3, 1, tzinfo=dt.UTC)
+
+
+@pytest.fixture
+def federation(tmp_path: Path) -> Path:
+    make_federation(tmp_path, "baltic", ["south", "north"], at=AT)
+    return tmp_path
+
+
+def test_every_kit_of_a_new_federation_loads_and_agrees_on_the_roster(federation: Path) -> None:
+    kits = [Kit.load(federation / name, at=AT) for name in ("coordinator", "north", "south")]
+    assert len({kit.roster.digest() for kit in kits}) == 1
+    assert [kit.configuration.role for kit in kits] == ["coordinator", "member", "member"]
+    assert [m.name for m in kits[0].roster.members] == ["north", "south"]
+    assert kits[1].roster.node("north").identity_key == kits[1].signing_key.public
+
+
+def test_private_keys_are_readable_by_their_owner_alone(federation: Path) -> None:
+    keys = list(federation.rglob("*.key"))
+    assert len(keys) == 7
+    assert {stat.S_IMODE(path.stat().st_mode) for path in keys} == {0o600}
+    assert [path for path in federation.rglob(".*") if path.is_file()] == []
+
+
+def test_a_kit_shows_no_secret(federation: Path) -> None:
+    kit = Kit.load(federation / "north", at=AT)
+    assert kit.signing_key.to_bytes().hex() not in repr(kit)
+    assert repr(kit.signing_key.to_bytes()) not in repr(kit)
+
+
+@pytest.mark.parametrize("name", ["identity.key", "node.key"])
+def test_a_key_that_others_can_read_is_refused(federation: Path, name: str) -> None:
+    (federation / "north" / name).chmod(0o640)
+    with pytest.raises(IdentityError, match=r"expected mode 0600, got 0640.*chmod"):
+        Kit.load(federation / "north", at=AT)
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("identity.key", "expected identity key"),
+        ("node.key", "another key"),
+        ("node.crt", "expected 'north'"),
+        ("hansa.toml", "expected identity key"),
+    ],
+)
+def test_files_of_two_kits_do_not_mix(federation: Path, name: str, reason: str) -> None:
+    (federation / "north" / name).write_bytes((federation / "south" / name).read_bytes())
+    with pytest.raises(IdentityError, match=reason):
+        Kit.load(federation / "north", at=AT)
+
+
+@pytest.mark.parametrize("name", ["identity.key", "node.key", "node.crt", "authority.crt", "roster.json"])
+def test_a_missing_or_damaged_file_is_named_or_explained(federation: Path, name: str) -> None:
+    path = federation / "north" / name
+    path.write_bytes(b"damaged")
+    with pytest.raises(IdentityError):
+        Kit.load(federation / "north", at=AT)
+    path.unlink()
+    with pytest.raises(IdentityError, match=name):
+        Kit.load(federation / "north", at=AT)
+
+
+def test_an_expired_certificate_and_an_unknown_setting_are_refused(federation: Path) -> None:
+    with pytest.raises(IdentityError, match="renew"):
+        Kit.load(federation / "north", at=AT + dt.timedelta(days=400))
+    with (federation / "north" / "hansa.toml").open("a") as file:
+        file.write("secret = 1\n")
+    with pytest.raises(ConfigurationError, match="secret"):
+        Kit.load(federation / "north", at=AT)
+
+
+def test_a_key_is_never_overwritten(federation: Path) -> None:
+    before = (federation / "north" / "identity.key").read_bytes()
+    with pytest.raises(IdentityError, match="never overwritten"):
+        request_kit(federation / "north", configuration=NodeConfiguration("north", "baltic", "member"))
+    with pytest.raises(IdentityError, match="never overwritten"):
+        make_federation(federation, "baltic", ["north"], at=AT)
+    assert (federation / "north" / "identity.key").read_bytes() == before
+
+
+def ask(directory: Path, name: str, role: str = "member") -> Request:
+    configuration = NodeConfiguration(name, "baltic", role)  # type: ignore[arg-type]
+    request_kit(directory / name, configuration=configuration, legal_name=f"{name} & Co")
+    return Request.from_bytes((directory / name / "request.json").read_bytes())
+
+
+def test_private_keys_stay_where_they_were_made(tmp_path: Path) -> None:
+    make_authority_directory(tmp_path / "authority", "baltic", at=AT)
+    requests = [ask(tmp_path, "north"), ask(tmp_path, "hub", "coordinator")]
+    sent = (tmp_path / "north" / "request.json").read_text()
+    assert "PRIVATE" not in sent
+    assert load_signing_key(tmp_path / "north" / "identity.key").to_bytes().hex() not in sent
+    roster = issue(tmp_path / "authority", requests, tmp_path / "answers", at=AT)
+    assert {path.name for path in (tmp_path / "answers" / "north").iterdir()} == {
+        "node.crt",
+        "authority.crt",
+        "roster.json",
+    }
+    for path in (tmp_path / "answers" / "north").iterdir():
+        (tmp_path / "north" / path.name).write_bytes(path.read_bytes())
+    assert Kit.load(tmp_path / "north", at=AT).roster == roster
+    assert roster.node("north").legal_name == "north & Co"
+
+
+def test_an_altered_request_is_refused(tmp_path: Path) -> None:
+    request = ask(tmp_path, "north")
+    altered = msgspec.structs.replace(request, role="coordinator")
+    with pytest.raises(SignatureError):
+        Request.from_bytes(msgspec.json.encode(altered))
+    stolen = msgspec.structs.replace(request, identity_key=SigningKey.from_bytes(bytes(32)).public)
+    with pytest.raises(SignatureError):
+        Request.from_bytes(msgspec.json.encode(stolen))
+    with pytest.raises(IdentityError, match="hansa kit request"):
+        Request.from_bytes(json.dumps({"name": "north"}).encode())
+
+
+def test_an_authority_wants_one_coordinator_and_one_federation(tmp_path: Path) -> None:
+    make_authority_directory(tmp_path / "authority", "baltic", at=AT)
+    north, hub = ask(tmp_path, "north"), ask(tmp_path, "hub", "coordinator")
+    for requests in ([north], [hub], [north, hub, hub], [north, north, hub]):
+        with pytest.raises(HansaError):
+            issue(tmp_path / "authority", requests, tmp_path / "answers", at=AT)
+    assert not (tmp_path / "answers").exists()
+
+
+@pytest.mark.parametrize("members", [[], ["a", "a"], ["authority"], ["coordinator"], ["../up"]])
+def test_a_federation_with_impossible_members_is_refused(tmp_path: Path, members: list[str]) -> None:
+    with pytest.raises(IdentityError):
+        make_federation(tmp_path / "new", "baltic", members, at=AT)
+    assert not (tmp_path / "new").exists()
