@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
     from pathlib import Path
 
+    from nats.aio.client import Client
     from nats.aio.msg import Msg
     from nats.aio.subscription import Subscription
 
@@ -269,22 +270,8 @@ class NatsTransport:
         try:
             subscription = await client.subscribe(deliver, cb=receive, pending_msgs_limit=0, pending_bytes_limit=0)
             await self._create_consumer(channel, name, deliver, after)
-            delivered = 0
-            while not self._connection.is_closed:
-                async with asyncio.timeout(3 * HEARTBEAT_SECONDS):
-                    message = await queue.get()
-                if message is None:
-                    return
-                if message.headers and message.headers.get("Status"):
-                    if message.reply:
-                        await client.publish(message.reply)  # flow control: all before it was consumed
-                    elif int(message.headers.get("Nats-Last-Consumer", delivered)) != delivered:
-                        return
-                    continue
-                sequence, number, time_ns = _metadata(message.reply)
-                if number != delivered + 1:
-                    return
-                delivered = number
+            async for message in _numbered(queue, client):
+                sequence, _, time_ns = _metadata(message.reply)
                 yield sequence, time_ns, message.subject, message.data
         except (TimeoutError, nats.errors.Error) as error:
             logger.info("%s: reading starts again after %s", channel, type(error).__name__)
@@ -338,6 +325,26 @@ class NatsTransport:
         except TransportError as error:
             raise MessageError(f"body: the chunk {subject} is missing") from error
         return base64.b64decode(answer["message"].get("data", ""))
+
+
+async def _numbered(queue: asyncio.Queue[Msg | None], client: Client) -> AsyncGenerator[Msg]:
+    """Yield a consumer's messages until its numbering or the connection breaks; answer its flow control."""
+    delivered = 0
+    while True:
+        async with asyncio.timeout(3 * HEARTBEAT_SECONDS):
+            message = await queue.get()
+        if message is None:
+            return
+        if message.headers and message.headers.get("Status"):
+            if message.reply:
+                await client.publish(message.reply)  # flow control: all before it was consumed
+            elif int(message.headers.get("Nats-Last-Consumer", delivered)) != delivered:
+                return
+            continue
+        if _metadata(message.reply)[1] != delivered + 1:
+            return
+        delivered += 1
+        yield message
 
 
 def _metadata(reply: str) -> tuple[int, int, int]:
