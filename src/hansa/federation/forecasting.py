@@ -21,9 +21,21 @@ import numpy as np
 from hansa.errors import ModelError
 from hansa.federation.published import design_of, network_shape
 from hansa.market.features import harmonics
-from hansa.model.baselines import RIDGE, day_numbers, member_rows
-from hansa.model.core import Rows, block_gram, choose_pull, pack, solve, solve_personal, unpack
-from hansa.model.design import Inputs, feature_names, fit_scaler, neighbour_mix
+from hansa.model.baselines import RIDGE
+from hansa.model.core import (
+    MemberRows,
+    Rows,
+    block_gram,
+    choose_pull,
+    day_numbers,
+    member_rows,
+    pack,
+    public_weights,
+    solve,
+    solve_personal,
+    unpack,
+)
+from hansa.model.design import Inputs, current_columns, feature_names, neighbour_mix
 from hansa.model.network import predict_offsets, stack_inputs
 from hansa.model.training import Batch, Series, choose_gate, day_batch
 
@@ -34,19 +46,9 @@ if TYPE_CHECKING:
 
     from hansa.federation.published import Published
     from hansa.federation.views import Views
-    from hansa.model.design import Scaler
 
 ARMS: Final = ("persistence", "local", "federated_weights", "federated_state")
 MEDIAN: Final = 2
-
-
-@dataclass(frozen=True, slots=True)
-class BasketRows:
-    """One basket's scaled rows at every bar, and the public scaler of its label."""
-
-    rows: Rows = field(repr=False)
-    label: Scaler
-    own: Float[np.ndarray, "time measure"] = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +66,7 @@ class Fitted:
     gates: Mapping[str, float]
 
 
-def basket_rows(published: Published, views: Views) -> dict[str, BasketRows]:
+def basket_rows(published: Published, views: Views) -> dict[str, MemberRows]:
     """Build a member's scaled rows of every basket that it sees, over all bars of the published state.
 
     Raises:
@@ -83,59 +85,64 @@ def basket_rows(published: Published, views: Views) -> dict[str, BasketRows]:
             continue
         neighbour = None if mixed is None else mixed[:, place]
         inputs = Inputs(published.slots(), view.measures[span], published.state[:, place], neighbour)
-        rows, label = member_rows(design, inputs, cost[:, place], published.train_rows())
-        built[basket] = BasketRows(rows, label, view.measures[span])
+        built[basket] = member_rows(design, inputs, cost[:, place], published.train_rows())
     return built
 
 
-def own_columns(published: Published) -> Bool[np.ndarray, " feature"]:
-    """Return which columns need no published state: own measures, time of day, intercept."""
+def published_columns(published: Published) -> Bool[np.ndarray, " feature"]:
+    """Return which columns come from the published state, own measures left out."""
     names = feature_names(design_of(published.market), published.market.measures)
-    return np.array([not name.startswith(("state.", "neighbour.")) for name in names])
+    return np.array([name.startswith(("state.", "neighbour.")) for name in names])
 
 
-def shared_weights(published: Published, place: int) -> Float[np.ndarray, " feature"]:
-    """Solve the federation's core for one basket.
+def own_measures(published: Published) -> Bool[np.ndarray, " feature"]:
+    """Return which columns are the member's own measures."""
+    names = feature_names(design_of(published.market), published.market.measures)
+    return np.array([name.startswith("own.") for name in names])
+
+
+def shared_weights(published: Published, rows: Rows, place: int) -> Float[np.ndarray, " feature"]:
+    """Solve the federation's core for one basket; where noise hides it, lean on what published series alone say.
 
     Raises:
         ModelError: No Gram matrix has been published yet.
     """
     if published.grams is None:
         raise ModelError("no Gram matrix has been published in this round yet")
-    return solve(published.grams[place], ridge=RIDGE, noise_deviation=published.gram_deviation)
+    prior = public_weights(rows.take(published.train_rows()), ~own_measures(published), ridge=RIDGE)
+    return solve(published.grams[place], ridge=RIDGE, noise_deviation=published.gram_deviation, towards=prior)
 
 
-def weights_only(published: Published, place: int) -> Float[np.ndarray, " feature"]:
-    """Solve the core on own columns alone; published columns get 0."""
+def weights_only(published: Published, rows: Rows, place: int) -> Float[np.ndarray, " feature"]:
+    """Solve the core without the published state: own measures, time of day and intercept; other weights are 0."""
     if published.grams is None:
         raise ModelError("no Gram matrix has been published in this round yet")
-    own = own_columns(published)
-    kept = np.append(own, True)
-    small = unpack(published.grams[place])[np.ix_(kept, kept)]
-    weights = np.zeros(own.size)
-    weights[own] = solve(pack(small), ridge=RIDGE, noise_deviation=published.gram_deviation)
+    used = ~published_columns(published)
+    kept = np.append(used, np.True_)
+    small = pack(unpack(published.grams[place])[np.ix_(kept, kept)])
+    prior = public_weights(rows.take(published.train_rows()), used & ~own_measures(published), ridge=RIDGE)
+    weights = np.zeros(used.size)
+    weights[used] = solve(small, ridge=RIDGE, noise_deviation=published.gram_deviation, towards=prior[used])
     return weights
 
 
-def linear_series(published: Published, built: Mapping[str, BasketRows], personal: Mapping[str, np.ndarray]) -> Series:
+def linear_series(published: Published, built: Mapping[str, MemberRows], personal: Mapping[str, np.ndarray]) -> Series:
     """Return the scaled series on which the residual network works; a basket unseen by the member is zero."""
     bars, baskets, measures = published.state.shape
-    own = np.zeros((bars, baskets, measures))
-    state = np.zeros((bars, baskets, measures))
+    chosen = current_columns(design_of(published.market), measures)
+    current = np.zeros((bars, baskets, chosen.size))
     linear = np.zeros((bars, baskets))
     target = np.full((bars, baskets), np.nan)
-    train = published.train_rows()
     for place, basket in enumerate(published.baskets):
-        state[:, place] = fit_scaler(published.state[:, place], train).apply(published.state[:, place])
         if basket in built:
-            one = built[basket]
-            own[:, place] = fit_scaler(one.own, train).apply(one.own)
-            linear[:, place] = one.rows.regressors @ personal[basket]
-            target[:, place] = one.rows.target
+            rows = built[basket].rows
+            current[:, place] = rows.regressors[:, chosen]
+            linear[:, place] = rows.regressors @ personal[basket]
+            target[:, place] = rows.target
     slots = published.slots()
     design = design_of(published.market)
     return Series(
-        stack_inputs(own, state, linear),
+        stack_inputs(current, linear),
         harmonics(slots, design.slots_per_day),
         linear,
         target,
@@ -144,7 +151,7 @@ def linear_series(published: Published, built: Mapping[str, BasketRows], persona
 
 
 def fit_personal(
-    published: Published, built: Mapping[str, BasketRows]
+    published: Published, built: Mapping[str, MemberRows]
 ) -> tuple[dict[str, np.ndarray], dict[str, float]]:
     """Return the member's personal weights of each basket and the pull that its later training rows chose."""
     fit, validation = published.fit_and_validation_rows()
@@ -152,7 +159,7 @@ def fit_personal(
     for place, basket in enumerate(published.baskets):
         if basket in built:
             rows = built[basket].rows
-            shared = shared_weights(published, place)
+            shared = shared_weights(published, rows, place)
             pulls[basket] = choose_pull(rows.take(fit), rows.take(validation), shared)
             own = block_gram(rows.take(published.train_rows()), clip=np.inf)
             weights[basket] = solve_personal(own, shared, pull=pulls[basket])
@@ -181,7 +188,7 @@ def residuals(published: Published, series: Series) -> Float[np.ndarray, "time b
     return offsets[:, :, MEDIAN]
 
 
-def fit(published: Published, built: Mapping[str, BasketRows]) -> Fitted:
+def fit(published: Published, built: Mapping[str, MemberRows]) -> Fitted:
     """Choose the member's own part of the model on its training rows.
 
     Raises:
@@ -202,27 +209,24 @@ def fit(published: Published, built: Mapping[str, BasketRows]) -> Fitted:
 
 
 def forecast(
-    published: Published, built: Mapping[str, BasketRows], fitted: Fitted
+    published: Published, built: Mapping[str, MemberRows], fitted: Fitted
 ) -> dict[str, Float[np.ndarray, "time basket"]]:
     """Forecast the next bar's log cost at every bar, by arm; NaN for a basket that the member does not see."""
     series = linear_series(published, built, fitted.personal)
     residual = residuals(published, series) if any(fitted.gates.values()) else np.zeros_like(series.linear)
     train = published.train_rows()
     arms = {arm: np.full(series.linear.shape, np.nan) for arm in ARMS}
-    own = own_columns(published)
+    own = ~published_columns(published)
     for place, basket in enumerate(published.baskets):
         if basket not in built:
             continue
         one = built[basket]
         alone = Rows(one.rows.regressors[:, own], one.rows.target, one.rows.blocks)
-        local = solve(block_gram(alone.take(train), clip=np.inf), ridge=RIDGE)
-        arms["persistence"][:, place] = published.state[:, place, published.cost]
-        arms["local"][:, place] = _unscaled(one, alone.regressors @ local)
-        arms["federated_weights"][:, place] = _unscaled(one, one.rows.regressors @ weights_only(published, place))
+        local = np.zeros(own.size)
+        local[own] = solve(block_gram(alone.take(train), clip=np.inf), ridge=RIDGE)
         median = series.linear[:, place] + fitted.gates[basket] * residual[:, place]
-        arms["federated_state"][:, place] = _unscaled(one, median)
+        arms["persistence"][:, place] = published.state[:, place, published.cost]
+        arms["local"][:, place] = one.forecast(local)
+        arms["federated_weights"][:, place] = one.forecast(weights_only(published, one.rows, place))
+        arms["federated_state"][:, place] = one.label.invert(median[:, None])[:, 0]
     return arms
-
-
-def _unscaled(one: BasketRows, values: Float[np.ndarray, " time"]) -> Float[np.ndarray, " time"]:
-    return one.label.invert(values[:, None])[:, 0]

@@ -54,6 +54,7 @@ HEARTBEAT_SECONDS: Final = 5.0  # of an idle consumer; three missed ones and it 
 WINDOW: Final = 16  # chunks under way at a time
 _SUBJECT_TAKEN: Final = 10077  # stream store failed; the description says why
 _NOT_YET: Final = frozenset({10008, 10009, 10023})  # JetStream starts, elects a leader, catches up
+_NO_MESSAGE: Final = 10037  # nothing under this subject yet
 _TAKEN_TEXT: Final = "maximum messages per subject exceeded"
 
 logger = logging.getLogger(__name__)
@@ -165,6 +166,16 @@ class NatsTransport:
             raise TransportError(f"{self._node}: only the coordinator reads the inbox")
         return self._read(Channel.INBOX, after)
 
+    async def head(self, channel: Channel) -> int:
+        """Return the sequence of the channel's newest body, 0 if it has none; see `Transport.head`.
+
+        Raises:
+            TransportError: The server refuses, for good.
+        """
+        question = {"last_by_subj": f"{PREFIX}.{self._federation}.*.*.*.*"}  # a chunk's subject is longer
+        answer = await self._ask(f"STREAM.MSG.GET.{stream_name(self._federation, channel)}", question)
+        return int(answer["message"]["seq"]) if "message" in answer else 0
+
     async def close(self) -> None:
         """End every reading and the connection; accepted messages stay."""
         await self._connection.close()
@@ -224,7 +235,7 @@ class NatsTransport:
                 continue
             answer: dict[str, Any] = json.loads(message.data or b"{}")
             error = answer.get("error")
-            if answer and error is None:
+            if answer and (error is None or error.get("err_code") == _NO_MESSAGE):
                 return answer
             missing = interface.startswith("CONSUMER") and error and error.get("code") == 404
             if answer and error and not missing and error.get("err_code") not in _NOT_YET:

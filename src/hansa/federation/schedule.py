@@ -132,3 +132,16 @@ def _spans(constitution: Constitution, name: str, start_ns: int, end_ns: int) ->
     bar_ns = constitution.market.bar_seconds * NS
     step = max(1, MAX_VALUES // constitution.purposes[name].values_per_bar) * bar_ns
     return [(first, min(first + step - bar_ns, end_ns)) for first in range(start_ns, end_ns + 1, step)]
+
+
+def replay_programme(
+    constitution: Constitution, as_of_ns: int, until_ns: int, *, live_bars: int = 0
+) -> list[Request]:
+    """Return one round as of a time, then the state channel up to `until_ns`: a day a sum, the last bars one by one."""
+    bar_ns = constitution.market.bar_seconds * NS
+    first = as_of_ns // bar_ns * bar_ns + bar_ns
+    last = until_ns // bar_ns * bar_ns
+    live = max(first, last - (live_bars - 1) * bar_ns)
+    batched = state_programme(constitution, first, live - bar_ns, bars=DAY_NS // bar_ns)
+    single = state_programme(constitution, live, last, bars=1)
+    return [*round_programme(constitution, as_of_ns), *batched, *single]

@@ -29,7 +29,7 @@ WEIGHTS: Final = {"log_spread": 0.25, "log_depth": 0.25, "log_impact": 0.25, "lo
 def index_rule(measures: tuple[str, ...]) -> IndexRule:
     """Return the published rule of the index for a federation's measures; a measure without a weight counts 0."""
     return IndexRule(
-        signs=tuple(MEASURES[name].sign for name in measures),
+        signs=tuple(MEASURES[name].sign or 1 for name in measures),
         weights=tuple(WEIGHTS.get(name, 0.0) for name in measures),
         score_window_bars=20 * 288,
         score_minimum=4,

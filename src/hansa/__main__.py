@@ -1,0 +1,5 @@
+"""`python -m hansa`."""
+
+from hansa.cli import main
+
+main()

@@ -1,0 +1,32 @@
+"""The command `hansa`: one module a group of commands; each imports what it runs when it runs."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from hansa.cli import kit, market, node, show
+from hansa.errors import HansaError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Rival brokers forecast market liquidity together; nobody sees anybody's data.",
+)
+app.add_typer(kit.app, name="kit")
+app.add_typer(market.app, name="market")
+app.add_typer(node.coordinator_app, name="coordinator")
+app.add_typer(node.member_app, name="member")
+app.command("status")(show.status)
+app.command("watch")(show.watch)
+
+
+def main() -> None:
+    """Run the command line; a refusal is one line on standard error and exit code 2."""
+    try:
+        app()
+    except HansaError as error:
+        sys.stderr.write(f"hansa: {error}\n")
+        raise SystemExit(2) from error

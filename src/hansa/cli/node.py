@@ -1,0 +1,81 @@
+"""`hansa coordinator run` and `hansa member run`: a node in the foreground, until SIGINT or SIGTERM."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hansa.errors import ConfigurationError
+
+coordinator_app = typer.Typer(no_args_is_help=True, help="The neutral party that orders the work.")
+member_app = typer.Typer(no_args_is_help=True, help="One institution, beside its data.")
+NS = 1_000_000_000
+
+
+@coordinator_app.callback()
+def _coordinator() -> None:
+    """Keep `run` a sub-command."""
+
+
+@member_app.callback()
+def _member() -> None:
+    """Keep `run` a sub-command."""
+
+
+@coordinator_app.command("run")
+def coordinator_run(
+    directory: Annotated[Path, typer.Argument(help="The coordinator's kit folder.")],
+    as_of: Annotated[str, typer.Option(help="Run one round as of this time (ISO 8601, UTC) and end.")] = "",
+    until: Annotated[str, typer.Option(help="With --as-of: then the state channel up to this time.")] = "",
+    live_bars: Annotated[int, typer.Option(help="With --until: the last bars, one at a time.")] = 0,
+) -> None:
+    """Serve the constitution's schedule, or run one round as of a time."""
+    from hansa.federation.coordinator_service import run_coordinator, start_server
+    from hansa.federation.node import load_node, run_until_signal
+    from hansa.federation.schedule import replay_programme, wall_clock_planner
+
+    node = load_node(directory)
+    server = start_server(node)
+    try:
+        if as_of:
+            start = parse_time(as_of)
+            end = parse_time(until) if until else start
+            programme = replay_programme(node.constitution, start, end, live_bars=live_bars)
+            done = run_until_signal(lambda: run_coordinator(node, programme=programme))
+        else:
+            planner = wall_clock_planner(node.constitution, time.time_ns())
+            done = run_until_signal(lambda: run_coordinator(node, programme=[], planner=planner))
+    finally:
+        if server is not None:
+            server.stop()
+    if done is False:
+        raise typer.Exit(1)
+
+
+@member_app.command("run")
+def member_run(directory: Annotated[Path, typer.Argument(help="The member's kit folder.")]) -> None:
+    """Take part in rounds and in the state channel."""
+    from hansa.federation.member_service import run_member
+    from hansa.federation.node import load_node, run_until_signal
+
+    node = load_node(directory)
+    run_until_signal(lambda: run_member(node))
+
+
+def parse_time(text: str) -> int:
+    """Return ns UTC of an ISO 8601 time; without a zone it is UTC.
+
+    Raises:
+        ConfigurationError: It is not ISO 8601.
+    """
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise ConfigurationError(f"expected a time such as 2023-03-13T02:00Z, got {text!r}") from error
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    return int(moment.timestamp()) * NS

@@ -1,0 +1,150 @@
+"""`hansa status` and `hansa watch`: what a node has published, at once or as it comes."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from hansa.errors import StoreError
+from hansa.federation.records import Records
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+SHOWN_SESSIONS = 12
+
+
+def status(
+    directory: Annotated[Path, typer.Argument(help="A node's kit folder, or a folder of several.")],
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Show sums, drop-outs, budgets, refusals and the newest index of each node."""
+    from rich.console import Console
+
+    nodes = [summary(path) for path in record_files(directory)]
+    if as_json:
+        sys.stdout.write(json.dumps(nodes, indent=2) + "\n")
+        return
+    for node in nodes:
+        Console().print(*_tables(node))
+
+
+def watch(
+    directory: Annotated[Path, typer.Argument(help="A node's kit folder, or a folder of several.")],
+    *,
+    seconds: Annotated[float, typer.Option(help="Stop after so long; 0 for never.")] = 0.0,
+) -> None:
+    """Follow the index, alerts and sums of a node as they are published."""
+    from rich.console import Group
+    from rich.live import Live
+
+    started = time.monotonic()
+    with Live(refresh_per_second=4, screen=False) as live:
+        while True:
+            live.update(Group(*(table for path in record_files(directory) for table in _tables(summary(path)))))
+            if seconds and time.monotonic() - started > seconds:
+                return
+            time.sleep(0.5)
+
+
+def record_files(directory: Path) -> list[Path]:
+    """Return the records of a node, or of every node below a folder.
+
+    Raises:
+        StoreError: There are none.
+    """
+    found = sorted(directory.glob("node/records.sqlite")) or sorted(directory.glob("*/node/records.sqlite"))
+    if not found:
+        raise StoreError(f"{directory}: no node has written records here yet; start it with `hansa member run`")
+    return found
+
+
+def summary(path: Path) -> dict[str, object]:
+    """Return what one node has published, ready for JSON."""
+    records = Records(path, read_only=True)
+    try:
+        states = records.rows("SELECT state, count(*) AS count FROM session GROUP BY state")
+        return {
+            "node": path.parent.parent.name,
+            "sums": {str(row["state"]): row["count"] for row in states},
+            "sessions": records.rows("SELECT * FROM session ORDER BY announce_ns DESC LIMIT ?", SHOWN_SESSIONS),
+            "budgets": records.rows("SELECT * FROM budget ORDER BY purpose, period DESC"),
+            "index": records.rows(
+                "SELECT basket, ts_ns, value FROM series AS s WHERE name = 'lsi' AND ts_ns = "
+                "(SELECT max(ts_ns) FROM series WHERE name = 'lsi' AND basket = s.basket) ORDER BY basket"
+            ),
+            "alerts": records.rows("SELECT * FROM alert ORDER BY ts_ns DESC LIMIT ?", SHOWN_SESSIONS),
+            "notes": records.rows("SELECT * FROM note ORDER BY time_ns DESC LIMIT ?", SHOWN_SESSIONS),
+        }
+    finally:
+        records.close()
+
+
+def _tables(node: dict[str, object]) -> list[RenderableType]:
+    from rich.table import Table
+
+    tables: list[RenderableType] = []
+    sums = node["sums"]
+    counts = ", ".join(f"{count} {state}" for state, count in sums.items()) if isinstance(sums, dict) else ""
+    sessions = Table(title=f"{node['node']}: sums ({counts or 'none yet'})", title_justify="left")
+    for name in ("session", "values", "state", "members", "seconds", "why"):
+        sessions.add_column(name, justify="right" if name in {"values", "seconds"} else "left")
+    for row in _rows(node, "sessions"):
+        sessions.add_row(
+            str(row["session"]),
+            f"{row['length']:,}",
+            str(row["state"]),
+            str(row["members"] or ""),
+            _seconds(row["announce_ns"], row["closed_ns"]),
+            str(row["reason"] or ""),
+        )
+    tables.append(sessions)
+    if _rows(node, "index"):
+        index = Table(title="liquidity stress index, 0 to 100", title_justify="left")
+        for name in ("basket", "LSI", "bar ends (UTC)", "alerts"):
+            index.add_column(name)
+        for row in _rows(node, "index"):
+            alerts = [_when(one["ts_ns"]) for one in _rows(node, "alerts") if one["basket"] == row["basket"]]
+            index.add_row(
+                str(row["basket"]), f"{row['value']:.1f}", _when(row["ts_ns"]), ", ".join(alerts[:3]) or "none"
+            )
+        tables.append(index)
+    if _rows(node, "budgets"):
+        tables.append(_budget_table(_rows(node, "budgets")))
+    notes = (f"[yellow]{row['session']} {row['step']}: {row['reason']}[/yellow]" for row in _rows(node, "notes"))
+    return [*tables, *notes]
+
+
+def _budget_table(rows: list[dict[str, object]]) -> RenderableType:
+    from rich.table import Table
+
+    table = Table(title="privacy budget", title_justify="left")
+    for name in ("purpose", "period", "epsilon spent", "allowed", "delta"):
+        table.add_column(name)
+    for row in rows[:SHOWN_SESSIONS]:
+        table.add_row(
+            str(row["purpose"]), str(row["period"]), f"{row['epsilon']:.3f}", f"{row['allowed']:g}", f"{row['delta']:g}"
+        )
+    return table
+
+
+def _rows(node: dict[str, object], name: str) -> list[dict[str, object]]:
+    rows = node[name]
+    return rows if isinstance(rows, list) else []
+
+
+def _when(ts_ns: object) -> str:
+    return datetime.fromtimestamp(int(str(ts_ns)) // 1_000_000_000, tz=UTC).strftime("%Y-%m-%d %H:%M")
+
+
+def _seconds(start_ns: object, end_ns: object) -> str:
+    if isinstance(start_ns, int) and isinstance(end_ns, int):
+        return f"{(end_ns - start_ns) / 1e9:.3f}"
+    return ""

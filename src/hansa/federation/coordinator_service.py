@@ -1,0 +1,72 @@
+"""The coordinator as a process, with its embedded message server."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from hansa.errors import TransportError
+from hansa.federation.coordinator import CoordinatorNode, Planner, Request
+from hansa.federation.nats_server import NatsServer, ServerOptions
+from hansa.federation.node import SERVER_PATIENCE_SECONDS, connect
+from hansa.federation.records import Records
+from hansa.federation.rules import limits_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from hansa.federation.node import Node
+
+
+async def run_coordinator(node: Node, *, programme: Sequence[Request], planner: Planner | None = None) -> bool:
+    """Run a programme, or serve by a planner; return whether every sum was published.
+
+    Raises:
+        TransportError: The server cannot be reached or refuses for good.
+    """
+    records = Records(node.records_path)
+    records.put("programme", len(programme))
+    coordinator = CoordinatorNode(
+        epoch=node.epoch,
+        limits=limits_of(node.constitution),
+        signer=node.kit.signing_key,
+        records=records,
+        programme=programme,
+    )
+    transport = await connect(node, coordinator=True, patience_seconds=SERVER_PATIENCE_SECONDS)
+    try:
+        await coordinator.run(transport, clock=time.time_ns, planner=planner)
+    finally:
+        await transport.close()
+        records.put("finished", not coordinator.is_failed)
+        records.close()
+    return not coordinator.is_failed
+
+
+def start_server(node: Node) -> NatsServer | None:
+    """Start the embedded message server, unless hansa.toml names a cluster.
+
+    Raises:
+        TransportError: It does not start, or another process keeps its folder.
+    """
+    nats = node.kit.configuration.nats
+    if nats.url:
+        return None
+    options = ServerOptions(
+        federation=node.constitution.federation,
+        coordinator=node.kit.name,
+        members=tuple(party.name for party in node.constitution.members),
+        certificate=node.kit.certificate,
+        key=node.kit.key,
+        authority=node.kit.authority,
+        listen=nats.listen,
+        port=nats.port,
+    )
+    deadline = time.monotonic() + SERVER_PATIENCE_SECONDS
+    while True:  # a server whose coordinator was killed needs a moment to die with it
+        try:
+            return NatsServer(node.work / "server", options).start()
+        except TransportError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)

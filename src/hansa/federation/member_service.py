@@ -1,0 +1,54 @@
+"""A member as a process."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import TYPE_CHECKING
+
+from hansa.federation.door import MemberDoor
+from hansa.federation.liquidity import LiquidityWork
+from hansa.federation.member import MemberNode
+from hansa.federation.node import connect
+from hansa.federation.records import Records
+from hansa.federation.rules import limits_of
+from hansa.federation.store import MemberStore
+
+if TYPE_CHECKING:
+    from hansa.federation.node import Node
+
+
+async def run_member(node: Node, *, patience_seconds: float = 60.0) -> None:
+    """Take part until cancelled.
+
+    Raises:
+        StoreError: Durable facts cannot be written.
+        TransportError: The server cannot be reached or refuses for good.
+    """
+    limits = limits_of(node.constitution)
+    records = Records(node.records_path)
+    store = MemberStore(node.work / "facts.sqlite")
+    work = LiquidityWork(
+        node.constitution, limits, data=node.bars, forecasts=node.work / "forecasts.npz", records=records
+    )
+    name, signer = node.kit.name, node.kit.signing_key
+    door = MemberDoor(name, limits=limits, signer=signer, store=store, statistic=work, clock=time.time_ns)
+    member = MemberNode(
+        name,
+        epoch=node.epoch,
+        limits=limits,
+        signer=signer,
+        store=store,
+        door=door,
+        learner=work,
+        records=records,
+        clock=time.time_ns,
+        entropy=os.urandom,
+    )
+    transport = await connect(node, coordinator=False, patience_seconds=patience_seconds)
+    try:
+        await member.run(transport)
+    finally:
+        await transport.close()
+        store.close()
+        records.close()

@@ -1,0 +1,131 @@
+"""A node's folder and connection, and how its process ends.
+
+A node's folder is its kit plus:
+
+| file | what | who may read |
+|---|---|---|
+| constitution.json | the constitution with every member's signature | anybody |
+| bars/ | the member's bar files | the member |
+| node/facts.sqlite | durable facts, ledger, egress record | the member (0600) |
+| node/records.sqlite | published records | `hansa status`, `hansa watch` |
+| node/forecasts.npz | the member's forecasts | the member |
+| node/server/ | the embedded message server's streams (coordinator) | the coordinator |
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final
+
+from hansa.errors import ConfigurationError
+from hansa.federation.nats_transport import NatsTransport
+from hansa.governance.constitution import Constitution, read
+from hansa.identity.kit import Kit
+from hansa.protocol.epoch import epoch_label
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+    from pathlib import Path
+
+SERVER_PATIENCE_SECONDS: Final = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A node's folder, read and checked."""
+
+    kit: Kit
+    constitution: Constitution
+
+    @property
+    def directory(self) -> Path:
+        """The node's folder."""
+        return self.kit.directory
+
+    @property
+    def work(self) -> Path:
+        """Where this node writes."""
+        return self.kit.directory / "node"
+
+    @property
+    def records_path(self) -> Path:
+        """The node's published records."""
+        return self.work / "records.sqlite"
+
+    @property
+    def bars(self) -> Path:
+        """The member's bar files."""
+        configured = self.kit.configuration.data.directory
+        return self.kit.directory / (configured or "bars")
+
+    @property
+    def epoch(self) -> str:
+        """Label of the epoch that the constitution begins."""
+        return epoch_label(self.constitution.digest(), self.constitution.epoch)
+
+    @property
+    def url(self) -> str:
+        """Where the message server is."""
+        nats = self.kit.configuration.nats
+        if nats.url:
+            return nats.url
+        if nats.port == 0:
+            raise ConfigurationError("hansa.toml: nats: give the server's url, or its port on this machine")
+        return f"tls://{nats.listen}:{nats.port}"
+
+
+def load_node(directory: Path) -> Node:
+    """Read a node's folder.
+
+    Raises:
+        IdentityError: The kit is incomplete, damaged or readable by others.
+        ConfigurationError: hansa.toml or the constitution is wrong, or it does not name this node's key.
+        SignatureError: A member has not signed the constitution.
+    """
+    kit = Kit.load(directory, at=datetime.fromtimestamp(time.time(), tz=UTC))
+    constitution = read(directory / "constitution.json").require_all_signatures()
+    parties = {party.name: party.identity_key for party in (*constitution.members, constitution.coordinator)}
+    if parties.get(kit.name) != kit.signing_key.public:
+        raise ConfigurationError(f"constitution: {kit.name} with this kit's key is not a party to it")
+    node = Node(kit, constitution)
+    node.work.mkdir(mode=0o700, exist_ok=True)
+    return node
+
+
+def run_until_signal(work: Callable[[], Coroutine[None, None, object]]) -> object:
+    """Run a coroutine to its end, or until SIGINT or SIGTERM cancels it; return its value or None."""
+
+    async def supervised() -> object:
+        task = asyncio.ensure_future(work())
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, task.cancel)
+        with contextlib.suppress(asyncio.CancelledError):
+            return await task
+        return None
+
+    return asyncio.run(supervised())
+
+
+async def connect(node: Node, *, coordinator: bool, patience_seconds: float) -> NatsTransport:
+    """Connect a node to the federation's message server.
+
+    Raises:
+        TransportError: The server cannot be reached or refuses this node's certificate.
+    """
+    return await NatsTransport.connect(
+        node.url,
+        node=node.kit.name,
+        federation=node.constitution.federation,
+        certificate=node.kit.certificate,
+        key=node.kit.key,
+        authority=node.kit.authority,
+        coordinator=coordinator,
+        replicas=node.kit.configuration.nats.replicas,
+        patience_seconds=patience_seconds,
+    )
