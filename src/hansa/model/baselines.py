@@ -32,8 +32,9 @@ if TYPE_CHECKING:
     from jaxtyping import Float, Int
 
 OWN_AND_STATE: Final = Design()
-RIDGE: Final = 0.02
-"""Default ridge, in full day-blocks of unit-variance rows, chosen on training rows of real series."""
+RIDGE: Final = 0.1
+"""Default ridge, in full day-blocks of unit-variance rows: of 0.001 .. 2 the smallest error (by a hair) on the validation
+part of the training rows of four real stablecoin series, without clipping; test rows were not used for it."""
 
 
 def persistence(cost: Float[np.ndarray, " time"]) -> Float[np.ndarray, " time"]:
