@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 
 OWN_AND_STATE: Final = Design()
 RIDGE: Final = 0.1
-"""Default ridge, in full day-blocks of unit-variance rows: of 0.001 .. 2 the smallest error (by a hair) on the validation
-part of the training rows of four real stablecoin series, without clipping; test rows were not used for it."""
+"""Default ridge, in full day-blocks of unit-variance rows: of 0.001 .. 2 the smallest error (by a hair) on the
+validation part of the training rows of four real stablecoin series, without clipping; test rows were not used."""
 
 
 def persistence(cost: Float[np.ndarray, " time"]) -> Float[np.ndarray, " time"]:
