@@ -179,7 +179,7 @@ def parse(data: bytes) -> Constitution:
     """
     try:
         constitution = msgspec.json.decode(data, type=Constitution)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"constitution: {error}") from error
     check(constitution)
     return constitution

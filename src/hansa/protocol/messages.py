@@ -176,6 +176,7 @@ class _Envelope(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fie
 PayloadT = TypeVar("PayloadT", bound=Payload)
 _encoder = msgspec.msgpack.Encoder(order="deterministic")
 _envelopes = msgspec.msgpack.Decoder(_Envelope)
+_MALFORMED: Final = (msgspec.DecodeError, UnicodeDecodeError)  # text that is no UTF-8 is raised as the latter
 
 
 def encode(payload: Payload) -> bytes:
@@ -210,7 +211,7 @@ def open_envelope(
         raise MessageError(f"{expected.__name__} from {sender}: {len(data)} bytes; at most {limit} are allowed")
     try:
         envelope = _envelopes.decode(data)
-    except msgspec.DecodeError as error:
+    except _MALFORMED as error:
         raise MessageError(f"{expected.__name__} from {sender}: not an envelope: {error}") from error
     if envelope.type != expected.media_type() or envelope.sender != sender:
         raise MessageError(
@@ -219,7 +220,7 @@ def open_envelope(
     verify(parse_public(key), envelope.type, envelope.payload, envelope.signature)
     try:
         return msgspec.msgpack.decode(envelope.payload, type=expected)
-    except msgspec.DecodeError as error:
+    except _MALFORMED as error:
         raise MessageError(f"{expected.__name__} from {sender}: {error}") from error
 
 
@@ -233,5 +234,5 @@ def claimed_sender(data: bytes) -> str:
         raise MessageError(f"an envelope of {len(data)} bytes; at most {SMALL_BYTES} are expected here")
     try:
         return _envelopes.decode(data).sender
-    except msgspec.DecodeError as error:
+    except _MALFORMED as error:
         raise MessageError(f"not an envelope: {error}") from error
