@@ -116,17 +116,15 @@ def test_the_configuration_maps_certificates_and_writes_through(federation: Nats
     assert rendered["tls"]["verify_and_map"] is True
     assert rendered["jetstream"]["sync_interval"] == "always"
     assert rendered["host"] == "127.0.0.1"
-    assert [user["user"] for user in rendered["authorization"]["users"]] == [
-        "hansa://baltic/hub",
-        "hansa://baltic/north",
-    ]
+    users = {name: [u["user"] for u in account["users"]] for name, account in rendered["accounts"].items()}
+    assert users == {"HUB_baltic": ["hansa://baltic/hub"], "MEMBER_north": ["hansa://baltic/north"]}
 
 
 def test_a_member_is_allowed_its_own_name_only() -> None:
     rules = member_permissions("baltic", "north")
     published = [s for s in rules["publish"]["allow"] if s.startswith("hansa.")]
     assert all(s.split(".")[5] == "north" for s in published)
-    assert not [s for s in rules["publish"]["allow"] if s.startswith("$JS") and "inbox" in s]
+    assert not [s for s in rules["publish"]["allow"] if "inbox" in s]
     assert rules["subscribe"]["allow"] == ["_INBOX_north.>"]
 
 

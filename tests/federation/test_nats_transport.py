@@ -151,13 +151,14 @@ async def test_a_member_cannot_publish_under_another_name_even_with_its_own_clie
         "STREAM.CREATE.other",
     ],
 )
+@pytest.mark.parametrize("prefix", ["$JS.API.", "HUB.API."])
 async def test_a_member_can_neither_read_the_inbox_nor_change_a_stream(
-    federation: NatsFederation, server: NatsServer, interface: str
+    federation: NatsFederation, server: NatsServer, interface: str, prefix: str
 ) -> None:
     names = {channel.value: stream_name("baltic", channel) for channel in Channel}
     async with connected(federation, server, "coordinator", "north") as (_, north):
         with pytest.raises(TransportError, match="may not publish"):
-            await north._connection.request("$JS.API." + interface.format(**names), b"{}")
+            await north._connection.request(prefix + interface.format(**names), b"{}")
 
 
 async def test_a_member_cannot_listen_to_others(federation: NatsFederation, server: NatsServer) -> None:
@@ -173,6 +174,27 @@ async def test_a_member_cannot_listen_to_others(federation: NatsFederation, serv
         await south.publish(Subject("listen", "s1", "upload", "south"), b"secret")
         await north._connection.client.flush()
         assert heard == []
+
+
+async def test_a_reply_address_cannot_take_anothers_subject(federation: NatsFederation, server: NatsServer) -> None:
+    board = stream_name("baltic", Channel.BOARD)
+    async with connected(federation, server, "coordinator", "north", "south") as (coordinator, north, south):
+        await coordinator.publish(Subject("reply", "s0", "announce", "coordinator"), b"bait")
+        others = [Subject("reply", f"s{number}", "upload", "south") for number in range(1, 4)]
+        targets = [subject.to_text("baltic") for subject in others]
+        client = north._connection.client
+        own = Subject("reply", "s0", "upload", "north").to_text("baltic")
+        await client.publish(own, b"\x00own", reply=targets[0])
+        question = json.dumps({"last_by_subj": "hansa.baltic.reply.s0.announce.coordinator"}).encode()
+        await client.publish(f"HUB.API.STREAM.MSG.GET.{board}", question, reply=targets[1])
+        consumer = {"name": "evil", "deliver_subject": targets[2], "deliver_policy": "all", "ack_policy": "none"}
+        await north._ask(
+            f"CONSUMER.CREATE.{board}.evil", {"stream_name": board, "config": consumer, "action": "create"}
+        )
+        assert await north.publish(Subject("reply", "s9", "upload", "north"), b"after")
+        await take(coordinator, "reply", 2, inbox=True)
+        for subject in others:
+            assert await south.publish(subject, b"mine")
 
 
 async def test_not_even_the_coordinator_can_delete_what_was_said(
@@ -250,3 +272,16 @@ async def test_a_server_killed_in_the_middle_loses_and_repeats_nothing(tmp_path:
             assert await take(north, "kill", 60) == got
     finally:
         server.stop()
+
+
+async def test_a_member_may_come_before_the_coordinator_has_made_the_streams(tmp_path: Path) -> None:
+    federation = NatsFederation(tmp_path).make()
+    with federation.server() as server:
+        async with connected(federation, server, "north") as (north,):
+            reading = asyncio.create_task(take(north, "early", 1))
+            subject = Subject("early", "s1", "setup", "north")
+            writing = asyncio.create_task(north.publish(subject, b"early"))
+            await north._connection.client.flush()
+            async with connected(federation, server, "coordinator"), asyncio.timeout(5):
+                assert await writing
+                assert [m.body for m in await reading] == [b"early"]

@@ -6,7 +6,7 @@ import datetime as dt
 import json
 import time
 from contextlib import contextmanager
-from pathlib import Path  # noqa: TC003 - typer reads the annotations at run time
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 import typer
@@ -67,7 +67,7 @@ def request(
         )
         asked = request_kit(directory, configuration=configuration, legal_name=legal_name)
         Console().print(
-            f"Send {directory / 'request.json'} to the authority; read this key to it by telephone:\n{asked.identity_key}"
+            f"Send {directory / 'request.json'} to the authority; read it this key aloud:\n{asked.identity_key}"
         )
 
 

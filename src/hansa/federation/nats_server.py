@@ -25,15 +25,16 @@ import time
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Final, Self
+from typing import IO, TYPE_CHECKING, Any, Final, Self
 
 from hansa.errors import TransportError
 from hansa.federation.transport import MEMBER_STEPS, PREFIX, Channel, check_identifier
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from types import TracebackType
 
+COORDINATOR_INTERFACE: Final = "$JS.API"  # JetStream's, where the streams live
+MEMBER_INTERFACE: Final = "HUB.API"  # the part of it that a member reaches, from its own account
 START_SECONDS: Final = 15.0
 STOP_SECONDS: Final = 10.0
 # Runs before the server in the child process: ends with the parent, also if the parent ended just now.
@@ -220,11 +221,6 @@ def render_configuration(directory: Path, options: ServerOptions, *, port: int) 
         options: See `ServerOptions`.
         port: To listen on.
     """
-    users = [{"user": _user(options, options.coordinator), "permissions": {"publish": ">", "subscribe": ">"}}]
-    users += [
-        {"user": _user(options, member), "permissions": member_permissions(options.federation, member)}
-        for member in options.members
-    ]
     return json.dumps(
         {
             "server_name": f"hansa-{options.federation}",
@@ -250,33 +246,66 @@ def render_configuration(directory: Path, options: ServerOptions, *, port: int) 
                 "max_file_store": options.max_store_bytes,
                 "max_memory_store": 64 * 1024 * 1024,
             },
-            "authorization": {"users": users},
+            "accounts": _accounts(options),
         },
         indent=1,
     )
 
 
-def member_permissions(federation: str, member: str) -> dict[str, dict[str, Sequence[str]]]:
+def member_permissions(federation: str, member: str) -> dict[str, dict[str, list[str]]]:
     """Return what one member may publish and subscribe; everything else is denied.
 
     Args:
         federation: Name in every subject.
         member: Node name.
     """
-    board = stream_name(federation, Channel.BOARD)
-    own = [f"{PREFIX}.{federation}.*.*.{step}.{member}" for step in sorted(MEMBER_STEPS)]
     return {
-        "publish": {
-            "allow": [
-                *own,
-                *(f"{subject}.*.*" for subject in own),  # chunks: <digest>.<index>
-                f"$JS.API.CONSUMER.CREATE.{board}.*",
-                f"$JS.API.STREAM.MSG.GET.{board}",
-                f"$JS.FC.{board}.>",
-            ]
-        },
+        "publish": {"allow": _member_services(federation, member)},
         "subscribe": {"allow": [f"_INBOX_{member}.>"]},
     }
+
+
+def _accounts(options: ServerOptions) -> dict[str, dict[str, Any]]:
+    """Give each member an account of its own that reaches the coordinator's through its own subjects alone.
+
+    In one shared account a member could name another's empty subject as the reply to its own request, and the
+    server's answer would take that subject's one place; across accounts the server keeps the reply on its side.
+    """
+    federation, hub = options.federation, f"HUB_{options.federation}"
+    exports: list[dict[str, Any]] = []
+    accounts: dict[str, dict[str, Any]] = {}
+    for member in options.members:
+        own, inbox = f"MEMBER_{member}", f"_INBOX_{member}.read.>"
+        services = _member_services(federation, member)
+        user = {"user": _user(options, member), "permissions": member_permissions(federation, member)}
+        imports: list[dict[str, Any]] = [
+            {
+                "service": {"account": hub, "subject": one.replace(MEMBER_INTERFACE, COORDINATOR_INTERFACE)},
+                "to": one,
+            }
+            for one in services
+        ]
+        imports.append({"stream": {"account": hub, "subject": inbox}})
+        accounts[own] = {"users": [user], "imports": imports}
+        exports += [{"service": one, "accounts": [own]} for one in services if one.startswith(PREFIX)]
+        exports.append({"stream": inbox, "accounts": [own]})
+    members = list(accounts)
+    board = [one.replace(MEMBER_INTERFACE, COORDINATOR_INTERFACE) for one in _board_services(federation)]
+    exports += [{"service": one, "accounts": members} for one in board if members]
+    coordinator = {"user": _user(options, options.coordinator), "permissions": {"publish": ">", "subscribe": ">"}}
+    return {hub: {"jetstream": "enabled", "users": [coordinator], "exports": exports}, **accounts}
+
+
+def _member_services(federation: str, member: str) -> list[str]:
+    own = [f"{PREFIX}.{federation}.*.*.{step}.{member}" for step in sorted(MEMBER_STEPS)]
+    chunks = [f"{subject}.*.*" for subject in own]  # <digest>.<index>
+    return [*own, *chunks, *_board_services(federation)]
+
+
+def _board_services(federation: str) -> list[str]:
+    board = stream_name(federation, Channel.BOARD)
+    interface = [f"CONSUMER.CREATE.{board}.*", f"STREAM.MSG.GET.{board}"]
+    return [*(f"{MEMBER_INTERFACE}.{one}" for one in interface), f"$JS.FC.{board}.>"]
 
 
 def _user(options: ServerOptions, node: str) -> str:

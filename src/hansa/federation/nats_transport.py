@@ -8,9 +8,9 @@ connection, the server or the consumer's numbering breaks, another starts after 
 Guarantees: `publish` returns after the server's acknowledgement, which follows the write to disk; a broken
 connection is retried for ever; readers lose and repeat nothing; a malformed message is skipped with a warning in the
 log, the same at each replay, so that one faulty member cannot stop a reader.
-Does NOT guarantee: authorship (verify signatures), or the coordinator's honesty about the stream. A member who
-abuses reply subjects of the server's interface may occupy
-another's empty slot with rubbish: that session lacks an upload.
+Does NOT guarantee: authorship (verify signatures), or the coordinator's honesty about the stream.
+
+A member's server-side account reaches the streams through its own subjects alone (`nats_server`).
 
 Source: docs.nats.io, JetStream streams and consumers; NATS ADR-8 (per-subject limits), ADR-17 (ordered consumer).
 """
@@ -30,7 +30,7 @@ import nats.errors
 from hansa.errors import MessageError, TransportError
 from hansa.federation.frames import COMMIT, MIN_CHUNK_BYTES, WHOLE, ChunkStore, Commit
 from hansa.federation.nats_connection import Credentials, DisconnectedError, NatsConnection
-from hansa.federation.nats_server import stream_name
+from hansa.federation.nats_server import COORDINATOR_INTERFACE, MEMBER_INTERFACE, stream_name
 from hansa.federation.transport import (
     PREFIX,
     STEPS,
@@ -228,9 +228,10 @@ class NatsTransport:
 
     async def _ask(self, interface: str, question: dict[str, Any]) -> dict[str, Any]:
         """Call the JetStream interface, through disconnections and recoveries."""
+        prefix = COORDINATOR_INTERFACE if self._coordinator else MEMBER_INTERFACE
         while True:
             try:
-                message = await self._connection.request(f"$JS.API.{interface}", json.dumps(question).encode())
+                message = await self._connection.request(f"{prefix}.{interface}", json.dumps(question).encode())
             except (DisconnectedError, TimeoutError):
                 continue
             answer: dict[str, Any] = json.loads(message.data or b"{}")
@@ -335,6 +336,8 @@ class NatsTransport:
             answer = await self._ask(f"STREAM.MSG.GET.{stream}", {"last_by_subj": subject})
         except TransportError as error:
             raise MessageError(f"body: the chunk {subject} is missing") from error
+        if "message" not in answer:
+            raise MessageError(f"body: the chunk {subject} is missing")
         return base64.b64decode(answer["message"].get("data", ""))
 
 
