@@ -45,7 +45,7 @@ def test_a_manifest_within_the_limits_passes() -> None:
         ("attempt", {"attempt": 0}),
         ("attempt", {"attempt": 3}),
         ("from 0", {"round": -1}),
-        ("from 0", {"position": 2**31}),
+        ("from 0", {"position": 10**13}),
         ("from 0", {"index": 2**63}),
         ("grid", OFF_GRID),
         ("grid", BACKWARDS),

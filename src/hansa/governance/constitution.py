@@ -34,8 +34,9 @@ SIGNATURE_TYPE: Final = "application/vnd.hansa.constitution+json"
 WORD_LIMIT: Final = 2**31
 MAX_FILE_BYTES: Final = 1_000_000
 _NAME = re.compile(r"[a-z0-9-]{1,40}")
-# A purpose's name stands in the session's label, `r<round>-<position>-<purpose>-a<attempt>`, of 40 characters at most.
-_PURPOSE = re.compile(r"[a-z0-9-]{1,20}")
+# The session's label `r<round>-<position>-<purpose>-a<attempt>` has 40 characters: 13, 4 and 2 digits leave these.
+_PURPOSE = re.compile(r"[a-z0-9-]{1,16}")
+_MAX_SUMS: Final = 10_000
 
 
 class Party(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -215,6 +216,7 @@ def check(constitution: Constitution) -> None:
         "round: names a purpose that is not there, or a count below 1": all(
             line.purpose in constitution.purposes and line.count >= 1 for line in constitution.round
         ),
+        f"round: at most {_MAX_SUMS} sums": sum(line.count for line in constitution.round) <= _MAX_SUMS,
         "schedule.cron: five fields": len(constitution.schedule.cron.split()) == 5,
         "deadlines: more than 0 s and at most a day": all(
             0 < seconds <= 86_400 for seconds in msgspec.structs.astuple(constitution.deadlines)
@@ -268,7 +270,7 @@ def _check_purpose(name: str, purpose: Purpose, constitution: Constitution) -> N
     reach = members * purpose.value_bound * purpose.scale + 12 * sigma
     _refuse(
         {
-            f"purposes.{name}: a name is 1-20 of a-z, 0-9, -": bool(_PURPOSE.fullmatch(name)),
+            f"purposes.{name}: a name is 1-16 of a-z, 0-9, -": bool(_PURPOSE.fullmatch(name)),
             f"purposes.{name}: numbers are finite and above 0": all(math.isfinite(x) and x > 0 for x in numbers),
             f"purposes.{name}.values: 0 to 10000000, with values_per_bar at least 1 in all": 0
             <= purpose.values

@@ -1,0 +1,409 @@
+"""Claims about a member's side of a session, and about what a lying coordinator gets from it."""
+
+from __future__ import annotations
+
+import hashlib
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hansa.errors import (
+    EquivocationError,
+    HansaError,
+    IdentityError,
+    MessageError,
+    ProtocolError,
+    RefusedError,
+    SignatureError,
+)
+from hansa.protocol.masking import mask_seed
+from hansa.protocol.messages import (
+    Agreement,
+    Certificate,
+    Cohort,
+    Opening,
+    Recover,
+    Result,
+    Shares,
+    Upload,
+    encode,
+    open_envelope,
+)
+from hansa.protocol.session import (
+    certificate_limit,
+    check_certificate,
+    facts_label,
+    recover_limit,
+    session_label,
+    upload_limit,
+)
+from players import EPOCH, Table, from_coordinator, from_member, manifest, table_after_upload
+from simulator import limits, signing_key
+
+COORDINATOR = "coordinator"
+
+
+def agreed(table: Table, cohort: Cohort, names: tuple[str, ...]) -> list[bytes]:
+    return [from_member(name, Agreement(table.sum.digest, cohort.root())) for name in names]
+
+
+def hashes(table: Table, names: tuple[str, ...]) -> tuple[bytes, ...]:
+    return tuple(hashlib.sha256(table.uploads[name]).digest() for name in names)
+
+
+@given(
+    st.integers(0, 2**31), st.integers(0, 2**31), st.from_regex(r"[a-z0-9-]{1,20}", fullmatch=True), st.integers(1, 9)
+)
+def test_a_label_names_one_place_only(round_: int, position: int, name: str, attempt: int) -> None:
+    rules = limits()
+    asked = manifest(rules, round=round_, position=position, purpose=name, attempt=attempt)
+    head, middle, rest = session_label(asked).split("-", 2)
+    purpose_name, last = rest.rsplit("-a", 1)
+    assert (int(head[1:]), int(middle), purpose_name, int(last)) == (round_, position, name, attempt)
+
+
+def test_facts_of_two_epochs_never_meet() -> None:
+    assert facts_label("e1-ab", "r1-0-gram-a1") == "e1-ab/r1-0-gram-a1"
+    assert facts_label("e1-ab", "r1-0-gram-a1") != facts_label("e2-ab", "r1-0-gram-a1")
+
+
+@pytest.mark.parametrize("members", [4, 7, 40])
+def test_real_messages_stay_within_their_limits(members: int) -> None:
+    table = table_after_upload(("m1",), rules=limits(members, 0))
+    limit = upload_limit(6, members)
+    upload = open_envelope(table.uploads["m0"], Upload, sender="m0", key=signing_key("m0").public, limit=limit)
+    assert set(upload.commitments) == set(table.rules.members) - {"m0"}
+    table.agree()
+    certificate = table.sum.certificate()
+    assert certificate is not None
+    assert len(encode(certificate)) <= certificate_limit(members)
+    assert len(encode(table.sum.recover())) <= recover_limit(members)
+
+
+def test_a_member_uploads_one_body_for_ever() -> None:
+    table = Table()
+    first = table.sessions["m0"].upload(table.doors["m0"], announced_ns=0, now_ns=0)
+    again = table.session("m0").upload(table.doors["m0"], announced_ns=0, now_ns=1)
+    assert first is not None
+    assert first == again
+    assert table.doors["m0"].asked == 1
+
+
+def test_a_late_upload_is_not_sent() -> None:
+    table = Table()
+    late = table.rules.upload_ns + 1
+    assert table.sessions["m0"].upload(table.doors["m0"], announced_ns=0, now_ns=late) is None
+    assert table.doors["m0"].asked == 0
+    on_time = table.sessions["m0"].upload(table.doors["m0"], announced_ns=0, now_ns=late - 1)
+    assert on_time is not None
+    assert table.session("m0").upload(table.doors["m0"], announced_ns=0, now_ns=late) is None
+
+
+def test_nothing_is_uploaded_after_the_cohort() -> None:
+    table = table_after_upload(("m4",))
+    session = table.sessions["m4"]
+    assert session.on_cohort(from_coordinator(table.propose())) is None
+    assert session.upload(table.doors["m4"], announced_ns=0, now_ns=0) is None
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"epoch_id": bytes(32)},
+        {"length": 7},
+        {"participants": ("m0", "m1", "m2", "m3")},
+        {"purpose": "another"},
+        {"epoch": "e2-abababababab"},
+        {"session": "r1-0-gram-a2"},
+        {"session": "r2-0-gram-a1"},
+    ],
+)
+def test_a_manifest_of_another_epoch_length_cohort_purpose_or_label_is_refused(change: dict[str, object]) -> None:
+    table = Table()
+    with pytest.raises(RefusedError):
+        table.session("m0", manifest(table.rules, **change))
+
+
+def test_a_second_manifest_under_the_same_label_is_refused_after_a_restart_too() -> None:
+    table = Table()
+    table.upload(["m0"])
+    other = manifest(table.rules, index=1)
+    assert other.session == table.manifest.session
+    with pytest.raises(EquivocationError):
+        table.session("m0", other)
+
+
+def test_a_session_under_another_subject_is_refused() -> None:
+    table = Table()
+    asked = table.manifest
+    with pytest.raises(RefusedError, match=asked.session):
+        type(table.sessions["m0"])(
+            asked, name="m0", session="r1-1-gram-a1", keys=table.keys["m0"], limits=table.rules,
+            signer=signing_key("m0"), facts=table.facts["m0"],
+        )  # fmt: skip
+
+
+def test_a_cohort_below_the_minimum_is_not_signed() -> None:
+    table = table_after_upload()
+    few = ("m0", "m1", "m2")
+    with pytest.raises(RefusedError, match="at least 4"):
+        table.sessions["m0"].on_cohort(from_coordinator(Cohort(table.sum.digest, few, hashes(table, few))))
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("m0", "m0", "m1", "m2"),
+        ("m1", "m0", "m2", "m3"),
+        ("m0", "m1", "m2", "m9"),
+        ("coordinator", "m0", "m1", "m2"),
+    ],
+)
+def test_a_cohort_with_names_repeated_out_of_order_or_foreign_is_not_signed(names: tuple[str, ...]) -> None:
+    table = table_after_upload()
+    with pytest.raises(RefusedError, match="in order"):
+        table.sessions["m0"].on_cohort(from_coordinator(Cohort(table.sum.digest, names, (b"",) * 4)))
+
+
+def test_a_cohort_with_fewer_hashes_than_names_is_not_signed() -> None:
+    table = table_after_upload()
+    names = table.rules.members
+    with pytest.raises(RefusedError, match="one hash each"):
+        table.sessions["m0"].on_cohort(from_coordinator(Cohort(table.sum.digest, names, hashes(table, names)[:4])))
+
+
+def test_a_cohort_without_the_members_own_upload_is_not_signed() -> None:
+    table = table_after_upload()
+    names = table.rules.members
+    for wrong in (hashes(table, ("m1", *names[1:])), (b"\0" * 32, *hashes(table, names[1:]))):
+        with pytest.raises(RefusedError, match="upload that we sent"):
+            table.sessions["m0"].on_cohort(from_coordinator(Cohort(table.sum.digest, names, wrong)))
+    silent = table_after_upload(("m4",))
+    with pytest.raises(RefusedError, match="upload that we sent"):
+        silent.sessions["m4"].on_cohort(
+            from_coordinator(Cohort(silent.sum.digest, names, (*hashes(silent, names[:4]), b"\0" * 32)))
+        )
+
+
+def test_one_cohort_is_signed_whatever_comes_and_however_often_the_member_restarts() -> None:
+    table = table_after_upload()
+    every = table.propose()
+    names = every.members[:4]
+    other = from_coordinator(Cohort(table.sum.digest, names, every.uploads[:4]))
+    first = table.sessions["m0"].on_cohort(from_coordinator(every))
+    assert table.sessions["m0"].on_cohort(from_coordinator(every)) == first
+    with pytest.raises(EquivocationError):
+        table.sessions["m0"].on_cohort(other)
+    restarted = table.session("m0")
+    with pytest.raises(EquivocationError):
+        restarted.on_cohort(other)
+    assert restarted.on_cohort(from_coordinator(every)) == first
+    restarted.close()
+    with pytest.raises(EquivocationError):
+        table.session("m0").on_cohort(other)
+
+
+def test_a_refused_second_cohort_does_not_shut_out_the_first() -> None:
+    table = table_after_upload(("m4",))
+    table.agree()
+    cohort = table.propose()
+    second = from_coordinator(msgspec.structs.replace(cohort, uploads=(b"\0" * 32, *cohort.uploads[1:])))
+    for name in cohort.members:
+        with pytest.raises(EquivocationError):
+            table.sessions[name].on_cohort(second)
+    table.open(cohort.members)
+    assert table.words().tolist() == table.expected(cohort.members).tolist()
+
+
+def certificate_body(table: Table, agreements: list[bytes], root: bytes | None = None) -> bytes:
+    cohort = table.sum.cohort
+    assert cohort is not None
+    return from_coordinator(Certificate(table.sum.digest, root or cohort.root(), tuple(agreements)))
+
+
+def test_a_certificate_opens_seeds_towards_dropped_peers_only() -> None:
+    table = table_after_upload(("m4",))
+    table.agree()
+    body = table.sessions["m0"].on_certificate(table.certify())
+    assert body is not None
+    opening = open_envelope(body, Opening, sender="m0", key=signing_key("m0").public)
+    assert opening.seeds == {"m4": mask_seed(table.keys["m0"].pair_secrets["m4"], table.sum.digest)}
+
+
+def test_a_certificate_opens_nothing_if_nobody_dropped() -> None:
+    table = table_after_upload()
+    table.agree()
+    assert table.sessions["m0"].on_certificate(table.certify()) is None
+
+
+def test_repeated_signatures_count_once() -> None:
+    table = table_after_upload(("m4",))
+    table.agree()
+    cohort = table.propose()
+    twice = agreed(table, cohort, ("m0", "m0", "m1", "m1"))
+    with pytest.raises(RefusedError, match="expected 4 members of the cohort, got 2"):
+        table.sessions["m0"].on_certificate(certificate_body(table, twice))
+
+
+@pytest.mark.parametrize("signers", [("m0", "m1", "m2"), ()])
+def test_too_few_signatures_open_nothing(signers: tuple[str, ...]) -> None:
+    table = table_after_upload(("m4",))
+    table.agree()
+    few = agreed(table, table.propose(), signers)
+    with pytest.raises(RefusedError, match="expected 4"):
+        table.sessions["m0"].on_certificate(certificate_body(table, few))
+
+
+def test_foreign_forged_or_superfluous_signatures_open_nothing() -> None:
+    table = table_after_upload(("m4",))
+    table.agree()
+    cohort = table.propose()
+    good = agreed(table, cohort, ("m0", "m1", "m2"))
+    payload = Agreement(table.sum.digest, cohort.root())
+    elsewhere = Agreement(b"\0" * 32, cohort.root())
+    cases: list[tuple[bytes, type[HansaError]]] = [
+        (from_member("m4", payload), RefusedError),
+        (from_member(COORDINATOR, payload), RefusedError),
+        (from_member("m3", payload, signer="m0"), SignatureError),
+        (from_member("m3", elsewhere), RefusedError),
+        (from_member("m3", Agreement(table.sum.digest, b"\0" * 32)), RefusedError),
+        (b"\xff", MessageError),
+    ]
+    for extra, error in cases:
+        with pytest.raises(error):
+            table.sessions["m0"].on_certificate(certificate_body(table, [*good, extra]))
+    with pytest.raises(RefusedError, match="more signatures"):
+        check_certificate(
+            Certificate(table.sum.digest, cohort.root(), tuple(good * 2)), cohort=cohort, limits=table.rules
+        )
+    with pytest.raises(RefusedError, match="another cohort"):
+        table.sessions["m0"].on_certificate(certificate_body(table, good, root=b"\0" * 32))
+    assert f"{EPOCH}/{table.manifest.session}/certified" not in table.facts["m0"].values
+
+
+def test_a_certificate_before_the_cohort_opens_nothing() -> None:
+    table = table_after_upload(("m4",))
+    table.agree(["m0", "m1", "m2", "m3"])
+    with pytest.raises(RefusedError, match="before a cohort"):
+        table.session("m0").on_certificate(table.certify())
+
+
+def test_a_member_that_did_not_sign_opens_nothing() -> None:
+    table = table_after_upload(("m4",))
+    table.agree()
+    certificate = table.certify()
+    del table.facts["m0"].values[f"{EPOCH}/{table.manifest.session}/agreed"]
+    with pytest.raises(RefusedError, match="not signed"):
+        table.sessions["m0"].on_certificate(certificate)
+
+
+def recovery(table: Table, **changes: object) -> bytes:
+    return from_coordinator(msgspec.structs.replace(table.sum.recover(), **changes))
+
+
+def vanished_table() -> Table:
+    table = table_after_upload(("m6",), rules=limits(7, 1))
+    table.agree()
+    table.open([name for name in table.sum.uploaded if name != "m5"])
+    return table
+
+
+def test_shares_are_of_vanished_members_towards_dropped_peers_only() -> None:
+    table = vanished_table()
+    body = table.sessions["m0"].on_recover(recovery(table))
+    assert body is not None
+    shares = open_envelope(body, Shares, sender="m0", key=signing_key("m0").public).shares
+    assert {name: set(towards) for name, towards in shares.items()} == {"m5": {"m6"}}
+
+
+def test_recovery_before_the_certificate_is_refused() -> None:
+    table = vanished_table()
+    del table.facts["m0"].values[f"{EPOCH}/{table.manifest.session}/certified"]
+    with pytest.raises(RefusedError, match="no quorum has certified"):
+        table.sessions["m0"].on_recover(recovery(table))
+
+
+def test_recovery_of_a_dropped_peer_or_of_another_cohort_is_refused() -> None:
+    table = vanished_table()
+    packages = table.sum.recover().packages
+    with pytest.raises(RefusedError, match="not in the cohort"):
+        table.sessions["m0"].on_recover(recovery(table, packages={"m6": packages["m5"]}))
+    with pytest.raises(RefusedError, match="another manifest or cohort"):
+        table.sessions["m0"].on_recover(recovery(table, root=b"\0" * 32))
+    with pytest.raises(RefusedError, match="another manifest"):
+        table.sessions["m0"].on_recover(recovery(table, manifest=b"\0" * 32))
+
+
+def test_recovery_of_oneself_or_without_a_package_gives_nothing() -> None:
+    table = vanished_table()
+    packages = table.sum.recover().packages
+    assert table.sessions["m0"].on_recover(recovery(table, packages={"m0": packages["m5"]})) is None
+    assert table.sessions["m0"].on_recover(recovery(table, packages={"m5": {}})) is None
+
+
+def test_a_package_meant_for_another_is_refused() -> None:
+    table = vanished_table()
+    packages = table.sum.recover().packages["m5"]
+    with pytest.raises(IdentityError):
+        table.sessions["m0"].on_recover(recovery(table, packages={"m5": {"m0": packages["m1"]}}))
+
+
+def test_the_result_of_a_certified_cohort_closes_the_session() -> None:
+    table = table_after_upload(("m4",))
+    table.agree()
+    table.open(table.sum.uploaded)
+    result = table.sum.result()
+    assert result is not None
+    aggregate = table.sessions["m0"].on_result(from_coordinator(result))
+    assert aggregate.cohort == table.sum.uploaded
+    assert aggregate.words.view("<i4").tolist() == table.expected(aggregate.cohort).tolist()
+    assert table.sessions["m0"].is_closed
+    restarted = table.session("m0")
+    assert restarted.upload(table.doors["m0"], announced_ns=0, now_ns=0) is None
+    assert restarted.on_cohort(from_coordinator(table.propose())) is None
+    assert restarted.on_certificate(table.certify()) is None
+    assert restarted.on_recover(from_coordinator(Recover(table.sum.digest, b"", {}))) is None
+
+
+def test_a_member_outside_the_cohort_takes_a_certified_result_too() -> None:
+    table = table_after_upload(("m4",))
+    table.agree()
+    table.open(table.sum.uploaded)
+    result = from_coordinator(table.sum.result())  # type: ignore[arg-type]
+    outsider = table.sessions["m4"]
+    assert outsider.on_cohort(from_coordinator(table.propose())) is None
+    with pytest.raises(ProtocolError, match="no quorum"):
+        outsider.on_result(result)
+    assert outsider.on_certificate(table.certify()) is None
+    assert outsider.on_result(result).cohort == table.sum.uploaded
+
+
+def test_a_result_of_another_cohort_is_refused() -> None:
+    table = table_after_upload(("m4",))
+    table.agree()
+    table.open(table.sum.uploaded)
+    result = table.sum.result()
+    assert result is not None
+    for change in ({"root": b"\0" * 32}, {"members": table.rules.members}, {"words": result.words[:-4]}):
+        with pytest.raises((ProtocolError, MessageError)):
+            table.sessions["m0"].on_result(from_coordinator(msgspec.structs.replace(result, **change)))
+    unheard = table.session("m1")
+    with pytest.raises(ProtocolError, match="published"):
+        unheard.on_result(from_coordinator(result))
+    with pytest.raises(SignatureError):
+        table.sessions["m0"].on_result(from_member(COORDINATOR, result, signer="m1"))
+
+
+def test_words_changed_after_the_coordinator_signed_them_are_refused() -> None:
+    table = table_after_upload(("m4",))
+    table.agree()
+    table.open(table.sum.uploaded)
+    result = table.sum.result()
+    assert isinstance(result, Result)
+    body = bytearray(from_coordinator(result))
+    place = bytes(body).index(result.words)
+    body[place] ^= 1
+    with pytest.raises(SignatureError):
+        table.sessions["m0"].on_result(bytes(body))
