@@ -96,6 +96,9 @@ class Vectors:
     def receive(self, aggregate: Aggregate) -> None:
         self.opened.append(aggregate)
 
+    def settle(self) -> None:
+        return
+
 
 @dataclass
 class Simulation:

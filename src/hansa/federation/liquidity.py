@@ -74,6 +74,7 @@ class LiquidityWork:
         self._records = records
         self._views: Views | None = None
         self._batch: Batch | None = None
+        self._is_unsettled = False
         self._watchtower = Watchtower(self.published, records)
 
     def contribution(self, manifest: Manifest) -> Contribution:
@@ -90,15 +91,22 @@ class LiquidityWork:
         return maker(manifest)
 
     def receive(self, aggregate: Aggregate) -> None:
-        """Take in an opened sum; after new state, publish the index and write forecasts."""
+        """Take in an opened sum."""
         purpose = aggregate.manifest.purpose
         self.published.receive(aggregate)
         if purpose in {"census", "gram"}:
             self.fitted, self._batch = None, None
-        if purpose == "state":
-            self._watchtower.look()
-            if self.published.grams is not None:
-                self._forecast()
+        self._is_unsettled = True
+
+    def settle(self) -> None:
+        """Publish the index of new bars, and forecasts once the round has its core."""
+        if not self._is_unsettled or self.published.state.shape[0] == 0:
+            return
+        self._is_unsettled = False
+        self._watchtower.look()
+        if self.published.grams is not None:
+            self._forecast()
+            self._records.put("settled_ns", int(self.published.stamps()[-1]))
 
     def _census(self, manifest: Manifest) -> Contribution:
         views = self._reach(manifest)

@@ -8,16 +8,19 @@ What is wrong in a message ends that message, not the node: the reason goes into
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
-from hansa.errors import EquivocationError, HansaError, ProtocolError, RefusedError, StoreError
+from hansa.errors import EquivocationError, HansaError, ProtocolError, RefusedError, StoreError, TransportError
 from hansa.federation.transport import Message, Subject
 from hansa.protocol.epoch import MemberEpoch, attempt_label
 from hansa.protocol.messages import Died, Manifest, open_envelope
 from hansa.protocol.session import Aggregate, Door, MemberSession, facts_label
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
     from hansa.crypto.signature import Signer
     from hansa.federation.records import Records
     from hansa.federation.store import MemberStore
@@ -26,12 +29,17 @@ if TYPE_CHECKING:
 
 Handler = Callable[[Subject, Message], list[tuple[str, bytes]]]
 
+IDLE_SECONDS: Final = 0.2
+
 
 class Learner(Protocol):
     """What a member does with each opened sum, in the board's order."""
 
     def receive(self, aggregate: Aggregate) -> None:
-        """Take in an opened sum."""
+        """Take in an opened sum; quickly, for the next message waits."""
+
+    def settle(self) -> None:
+        """Do what can wait until no message is there: forecasts, indices."""
 
 
 class MemberNode:
@@ -96,9 +104,38 @@ class MemberNode:
             TransportError: The server refuses for good.
         """
         await self._send(transport, attempt_label(0), "setup", self._epoch.setup_message())
-        async for message in transport.board():
-            for step, body in self.handle(message):
-                await self._send(transport, message.subject.session, step, body)
+        queue: asyncio.Queue[Message] = asyncio.Queue(maxsize=64)
+        reader = asyncio.create_task(_forward(transport.board(), queue))
+        try:
+            while True:
+                for step, body in self.handle(message := await self._next(queue, reader)):
+                    await self._send(transport, message.subject.session, step, body)
+        finally:
+            reader.cancel()
+            await asyncio.gather(reader, return_exceptions=True)
+
+    async def _next(self, queue: asyncio.Queue[Message], reader: asyncio.Task[None]) -> Message:
+        """Return the next message; when none is waiting, let the learner do what can wait."""
+        getter = asyncio.ensure_future(queue.get())
+        try:
+            done, _ = await asyncio.wait({getter, reader}, timeout=IDLE_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+            if not done:
+                self._settle()
+                done, _ = await asyncio.wait({getter, reader}, return_when=asyncio.FIRST_COMPLETED)
+            if getter not in done:
+                reader.result()
+                raise TransportError(f"{self.name}: the board ended; restart this node")
+            return getter.result()
+        finally:
+            getter.cancel()
+
+    def _settle(self) -> None:
+        try:
+            self._learner.settle()
+        except StoreError:
+            raise
+        except HansaError as error:
+            self._records.note(self._clock(), "", "settle", f"{type(error).__name__}: {error}")
 
     def handle(self, message: Message) -> list[tuple[str, bytes]]:
         """Take in one message of the board; return the (step, body) pairs to send in its session."""
@@ -203,3 +240,8 @@ class MemberNode:
         if session is None:
             raise RefusedError(f"{subject.session}: we refused or never saw its manifest")
         return session
+
+
+async def _forward(stream: AsyncGenerator[Message], queue: asyncio.Queue[Message]) -> None:
+    async for message in stream:
+        await queue.put(message)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hansa.federation.door import MemberDoor
@@ -13,6 +14,7 @@ from hansa.federation.node import connect
 from hansa.federation.records import Records
 from hansa.federation.rules import limits_of
 from hansa.federation.store import MemberStore
+from hansa.model.network import enable_compilation_cache
 
 if TYPE_CHECKING:
     from hansa.federation.node import Node
@@ -25,6 +27,7 @@ async def run_member(node: Node, *, patience_seconds: float = 60.0) -> None:
         StoreError: Durable facts cannot be written.
         TransportError: The server cannot be reached or refuses for good.
     """
+    enable_compilation_cache(Path(os.environ.get("JAX_COMPILATION_CACHE_DIR") or node.work / "compiled"))
     limits = limits_of(node.constitution)
     records = Records(node.records_path)
     store = MemberStore(node.work / "facts.sqlite")

@@ -134,9 +134,7 @@ def _spans(constitution: Constitution, name: str, start_ns: int, end_ns: int) ->
     return [(first, min(first + step - bar_ns, end_ns)) for first in range(start_ns, end_ns + 1, step)]
 
 
-def replay_programme(
-    constitution: Constitution, as_of_ns: int, until_ns: int, *, live_bars: int = 0
-) -> list[Request]:
+def replay_programme(constitution: Constitution, as_of_ns: int, until_ns: int, *, live_bars: int = 0) -> list[Request]:
     """Return one round as of a time, then the state channel up to `until_ns`: a day a sum, the last bars one by one."""
     bar_ns = constitution.market.bar_seconds * NS
     first = as_of_ns // bar_ns * bar_ns + bar_ns

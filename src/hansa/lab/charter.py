@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 DELTA: Final = 1e-6
 INFLUENCE_CAP: Final = 0.02
-WEIGHT_CAP: Final = 0.5
 GRAM_CLIP: Final = 12.0
 GRADIENT_CLIP: Final = 0.5
 HEADROOM: Final = 1.02
@@ -47,6 +46,7 @@ def charter(
     steps: int = 12,
     training_epsilon: float = 8.0,
     state_epsilon: float = 8.0,
+    weight_cap: float = 0.25,
     upload_seconds: float = 30.0,
     bar_seconds: int = 300,
 ) -> Constitution:
@@ -64,6 +64,7 @@ def charter(
         steps: Training steps of the residual network in a round.
         training_epsilon: Yearly budget of `gram`, and of `weights`.
         state_epsilon: Daily budget of the state channel.
+        weight_cap: Largest share of a member in a basket; the state's noise grows with it.
         upload_seconds: How long a session waits for uploads.
         bar_seconds: Length of a bar.
     """
@@ -75,7 +76,7 @@ def charter(
         measures=tuple(measures),
         cost=cost,
         volume_unit=volume_unit,
-        weight_cap=WEIGHT_CAP,
+        weight_cap=weight_cap,
         influence_cap=INFLUENCE_CAP,
         history_days=history_days,
     )

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from hansa.protocol.messages import Manifest
 
 DAY_NS: Final = 86_400_000_000_000
-MAX_COUNTER: Final = 2**31
+MAX_COUNTER: Final = 10**13  # a round is named by its minute, YYYYMMDDhhmm
 MAX_TIME_NS: Final = 2**62
 MAX_LENGTH: Final = 2**25
 
@@ -116,7 +116,7 @@ def check_manifest(
             raise RefusedError(f"manifest {manifest.session}: {clause}: expected {expected}, got {got}")
     ranges = {
         f"attempt 1 to {limits.attempts}": 1 <= manifest.attempt <= limits.attempts,
-        "round, position, index from 0 to 2^31": min(manifest.round, manifest.position, manifest.index) >= 0
+        "round, position, index from 0 to 10^13": min(manifest.round, manifest.position, manifest.index) >= 0
         and max(manifest.round, manifest.position, manifest.index) < MAX_COUNTER,
         f"a length of at most {MAX_LENGTH}": manifest.length <= MAX_LENGTH,
         "span in order, before 2116, on the bar grid": 0 < manifest.span_start_ns <= manifest.span_end_ns < MAX_TIME_NS
