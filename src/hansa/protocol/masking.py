@@ -63,10 +63,13 @@ def recovery_packages(
         participants: All names of the manifest, in order; a member's x coordinate is its place, from 1.
         pair_secrets: `K_ij` by peer.
         manifest: Digest of the manifest.
-        threshold: Shares that open a seed.
+        threshold: Shares that open a seed; with fewer peers than that there are no packages, for then the smallest
+            cohort is everybody and no mask is left over.
         entropy: 32 secret bytes, used for this manifest only.
     """
     peers = [peer for peer in participants if peer != name]
+    if len(peers) < threshold:
+        return {}
     holders = [participants.index(peer) + 1 for peer in peers]
     secrets = [mask_seed(pair_secrets[peer], manifest) for peer in peers]
     columns = split_many(secrets, threshold=threshold, holders=holders, entropy=entropy)

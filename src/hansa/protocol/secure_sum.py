@@ -101,7 +101,8 @@ class SecureSum:
         limit = upload_limit(self.manifest.length, len(participants))
         upload = open_envelope(body, Upload, sender=sender, key=self._limits.keys[sender], limit=limit)
         peers = set(participants) - {sender}
-        if upload.manifest != self.digest or set(upload.commitments) != peers or set(upload.recovery) != peers:
+        holders = peers if len(peers) >= self._limits.quorum else set()
+        if upload.manifest != self.digest or set(upload.commitments) != peers or set(upload.recovery) != holders:
             raise MessageError(f"{self.manifest.session}: the upload of {sender} is for another manifest or peers")
         words = words_from_bytes(upload.words, self.manifest.length)
         np.add(self._sum, words, out=self._sum)
