@@ -43,8 +43,8 @@ class Observed(Simulation):
 class FederationUnderFaults(RuleBasedStateMachine):
     """Members and the coordinator drop out, are killed, come back, and read messages twice or out of order."""
 
-    @initialize(size=st.integers(3, 7), colluders=st.integers(0, 2), sums=st.integers(1, 3))
-    def begin(self, size: int, colluders: int, sums: int) -> None:
+    @initialize(size=st.integers(3, 7), colluders=st.integers(0, 2), sums=st.integers(1, 3), absent=st.integers(0, 3))
+    def begin(self, size: int, colluders: int, sums: int, absent: int) -> None:
         self.directory = tempfile.TemporaryDirectory()
         rules = limits(
             size, min(colluders, (size - 1) // 3), gram=purpose(epsilon=500.0), delta=purpose(values=3, epsilon=500.0)
@@ -52,6 +52,7 @@ class FederationUnderFaults(RuleBasedStateMachine):
         names = ("gram", "delta")
         programme = [request(place, names[place % 2]) for place in range(sums)]
         self.federation = Observed(Path(self.directory.name), limits=rules, programme=programme)
+        self.federation.silent.update(rules.members[size - min(absent, size - rules.minimum_cohort) :])
         self.words: dict[str, bytes] = {}
 
     def name(self, place: int) -> str:
@@ -144,7 +145,11 @@ class FederationUnderFaults(RuleBasedStateMachine):
             self.federation.revive(name)
         self.federation.start_coordinator()
         self.federation.run()
+        self.federation.coordinator.extend([request(0, round_=2)])
+        self.federation.run()
         assert self.federation.coordinator.is_done
+        assert (2, 0) in self.federation.coordinator.done
+        assert 2 not in self.federation.coordinator.abandoned, "without faults a sum is opened"
         self.every_opened_sum_is_exact_and_the_same_for_all()
         self.nobody_says_two_things_where_the_protocol_allows_one()
         self.a_charge_is_never_lost_or_doubled()

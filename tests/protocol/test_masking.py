@@ -113,6 +113,14 @@ def test_any_quorum_of_packages_recovers_every_seed(holders: set[str]) -> None:
     assert {peer: combine(shares, threshold=RULES.quorum) for peer, shares in found.items()} == seeds("m1")
 
 
+def test_with_fewer_peers_than_the_threshold_there_are_no_packages() -> None:
+    few = recovery_packages(
+        name="m1", participants=NAMES[:5], pair_secrets=KEYS["m1"].pair_secrets, manifest=MANIFEST,
+        threshold=5, entropy=bytes(32),
+    )  # fmt: skip
+    assert few == {}
+
+
 def test_a_restart_makes_the_same_packages() -> None:
     assert packages("m1") == packages("m1")
 

@@ -1,0 +1,274 @@
+"""Claims about the coordinator's node, and about members who try to stop it."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING
+
+import msgspec
+import numpy as np
+import pytest
+
+from hansa.federation.transport import Channel, Message, Subject
+from hansa.protocol.messages import Agreement, Died, Epoch, Opening, Result, Setup, open_envelope
+from players import from_coordinator, from_member
+from simulator import Simulation, limits, request, signing_key
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+SESSION = "r1-0-gram-a1"
+STEPS = (
+    "setup",
+    "epoch",
+    "halves",
+    "announce",
+    "upload",
+    "cohort",
+    "agree",
+    "certificate",
+    "open",
+    "recover",
+    "shares",
+)
+
+
+@pytest.fixture
+def federation(tmp_path: Path) -> Iterator[Simulation]:
+    found = Simulation(tmp_path)
+    yield found
+    for store in found.stores.values():
+        store.close()
+
+
+def says(federation: Simulation, step: str) -> bool:
+    return any(sent[1] == step for sent in federation.sent)
+
+
+def is_set_up(federation: Simulation) -> bool:
+    return federation.coordinator._epoch.epoch_id is not None
+
+
+def told(
+    federation: Simulation, step: str, body: bytes, *, sender: str = "coordinator", session: str = SESSION
+) -> None:
+    subject = Subject(federation.epoch, session, step, sender)
+    federation.coordinator.handle(Message(subject, body, 10_000, federation.now_ns))
+
+
+def notes(federation: Simulation) -> list[str]:
+    return [str(row["reason"]) for row in federation.coordinator._records.rows("SELECT reason FROM note")]
+
+
+def deaths(federation: Simulation) -> list[str]:
+    found = federation.coordinator._records.rows("SELECT reason FROM session WHERE state = 'died'")
+    return [str(row["reason"]) for row in found]
+
+
+def is_exact(federation: Simulation, name: str = "m0") -> bool:
+    return all(
+        np.array_equal(aggregate.words.view(np.int32), federation.expected(aggregate))
+        for aggregate in federation.opened(name)
+    )
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_a_kill_after_any_step_leads_to_the_same_sum(tmp_path: Path, step: str) -> None:
+    """Seven members, one drops before its upload and one after its agreement, so that every step is taken."""
+    federation = Simulation(tmp_path, limits=limits(7, 1))
+    is_killed = False
+    for _ in range(200):
+        if federation.coordinator.is_done:
+            break
+        if not federation.step():
+            federation.now_ns += federation.limits.upload_ns + 1
+        if is_set_up(federation):
+            federation.silent.add("m2")
+        if ("m1", "agree") in {sent[:2] for sent in federation.sent}:
+            federation.silent.add("m1")
+        if says(federation, step) and not is_killed:
+            is_killed = True
+            federation.start_coordinator()
+    assert is_killed
+    federation.run(rounds=3)
+    (aggregate,) = federation.opened()
+    assert aggregate.cohort == ("m0", "m1", "m3", "m4", "m5", "m6")
+    assert is_exact(federation)
+    for store in federation.stores.values():
+        store.close()
+
+
+def test_several_sums_are_opened_in_their_order(tmp_path: Path) -> None:
+    federation = Simulation(tmp_path, programme=[request(0), request(1)])
+    federation.run()
+    federation.coordinator.extend([request(0, round_=2)])
+    federation.run()
+    assert [(one.manifest.round, one.manifest.position) for one in federation.opened()] == [(1, 0), (1, 1), (2, 0)]
+    assert is_exact(federation)
+    for store in federation.stores.values():
+        store.close()
+
+
+def test_below_the_minimum_cohort_the_session_dies_and_is_given_up_after_its_attempts(federation: Simulation) -> None:
+    federation.run(until=lambda: is_set_up(federation))
+    federation.silent.update(["m2", "m3"])
+    federation.run()
+    assert deaths(federation) == ["3 of 5 members uploaded in time; at least 4 are needed"] * 2
+    assert federation.coordinator.is_failed
+    assert federation.coordinator.is_done
+    assert federation.opened() == []
+    assert not says(federation, "open")
+
+
+def test_without_a_quorum_of_agreements_the_session_dies(federation: Simulation) -> None:
+    federation.withhold = lambda sender, subject: subject.step == "agree" and sender in {"m1", "m2"}
+    federation.run()
+    assert deaths(federation) == ["no quorum agreed in time"] * 2
+    assert federation.opened() == []
+
+
+def test_a_death_for_want_of_seeds_names_those_who_kept_them(federation: Simulation) -> None:
+    federation.run(until=lambda: is_set_up(federation))
+    federation.silent.add("m4")
+    federation.withhold = lambda sender, subject: subject.step == "open" and sender in {"m1", "m2"}
+    federation.run()
+    assert deaths(federation)[0] == "seeds of m1, m2 towards dropped members are missing"
+    assert federation.opened() == []
+
+
+def test_a_wrong_seed_is_noted_with_the_culprits_name(federation: Simulation) -> None:
+    federation.run(until=lambda: is_set_up(federation))
+    federation.silent.add("m4")
+    federation.run(until=lambda: says(federation, "certificate"))
+    running = federation.coordinator._running
+    assert running is not None
+    assert running.sum.cohort is not None
+    wrong = Opening(running.sum.digest, running.sum.cohort.root(), {"m4": bytes(32)})
+    told(federation, "open", from_member("m1", wrong), sender="m1")
+    assert "the seed of m1 towards m4 does not fit the commitment of m1" in notes(federation)[-1]
+    federation.run()
+    assert is_exact(federation)
+    assert len(federation.opened()) == 1
+
+
+def test_only_the_coordinators_own_messages_move_its_session(federation: Simulation) -> None:
+    federation.run(until=lambda: says(federation, "upload"))
+    running = federation.coordinator._running
+    assert running is not None
+    digest, since = running.sum.digest, running.since_ns
+    federation.now_ns += 1
+    forged = Result(digest, b"", (), b"")
+    for step in ("cohort", "certificate", "recover", "result", "died", "announce"):
+        told(federation, step, b"junk", sender="m1")
+        told(federation, step, from_member("m1", forged), sender="m1")
+        told(federation, step, from_member("coordinator", forged, signer="m1"))
+    told(federation, "result", from_coordinator(forged))
+    told(federation, "died", from_coordinator(Died(b"\0" * 32, "")))
+    assert federation.coordinator._running is running
+    assert (running.step, running.since_ns) == ("announce", since)
+    federation.run()
+    assert is_exact(federation)
+    assert len(federation.opened()) == 1
+
+
+def test_an_announcement_read_twice_keeps_the_uploads(federation: Simulation) -> None:
+    federation.run(until=lambda: says(federation, "upload"))
+    federation._listen()
+    announce = next(m for m in federation.hub.stored(Channel.BOARD) if m.subject.step == "announce")
+    federation.coordinator.handle(announce)
+    federation.run()
+    assert len(federation.opened()) == 1
+    federation.coordinator.handle(announce)
+    assert federation.coordinator.is_done
+
+
+def test_strangers_and_malformed_bytes_stop_nobody(federation: Simulation) -> None:
+    federation.run(until=lambda: says(federation, "cohort"))
+    agreement = Agreement(b"", b"")
+    for step in ("setup", "epoch", "halves", "upload", "agree", "open", "shares", "announce"):
+        for sender in ("m1", "m9", "coordinator"):
+            for body in (b"", b"\xff" * 30, b"\x94\xa2\xff\xff", from_member(sender, agreement)):
+                told(federation, step, body, sender=sender)
+    told(federation, "agree", b"", session="r9-9-gram-a1")
+    federation.coordinator.handle(Message(Subject("e9-ab", SESSION, "agree", "m1"), b"", 1, 1))
+    federation.run()
+    assert len(federation.opened()) == 1
+    assert is_exact(federation)
+
+
+def setup(federation: Simulation, name: str, key: bytes) -> bytes:
+    return from_member(name, Setup(federation.epoch, federation.limits.constitution, key))
+
+
+def test_a_second_set_up_under_another_subject_does_not_stop_the_epoch(federation: Simulation) -> None:
+    """A member that showed two keys split the members from the coordinator before first ones stayed."""
+    first = next(m for m in federation.hub.stored(Channel.BOARD) if m.subject.sender == "m1")
+    key = open_envelope(first.body, Setup, sender="m1", key=signing_key("m1").public).encryption_key
+    other = setup(federation, "m4", key)
+    federation.hub.accept(Subject(federation.epoch, "setup-9", "setup", "m4"), other)
+    federation.run()
+    assert is_exact(federation)
+    assert federation.opened()[0].cohort == federation.limits.members
+
+
+def test_a_key_that_nobody_can_seal_to_leaves_its_member_out_and_stops_nobody(tmp_path: Path) -> None:
+    federation = Simulation(tmp_path, silent={"m4"})
+    federation.hub.accept(
+        Subject(federation.epoch, "setup-0", "setup", "m4"), setup(federation, "m4", b"no key at all")
+    )
+    federation.run()
+    assert federation.opened()[0].cohort == ("m0", "m1", "m2", "m3")
+    assert any("set-up of m4" in note for note in notes(federation))
+    for store in federation.stores.values():
+        store.close()
+
+
+def test_a_listed_member_without_halves_is_left_out_of_the_next_list(federation: Simulation) -> None:
+    federation.withhold = lambda sender, subject: (sender, subject.step) == ("m3", "halves")
+    federation.run()
+    assert federation.opened()[0].cohort == ("m0", "m1", "m2", "m4")
+    assert federation.opened("m3") == []
+    assert is_exact(federation)
+
+
+def test_halves_that_come_while_the_next_list_is_on_its_way_do_not_split_the_epoch(federation: Simulation) -> None:
+    """The coordinator took the old epoch's id with the new list's members before the list counted."""
+    federation.withhold = lambda sender, subject: (sender, subject.step) == ("m3", "halves")
+    federation.run(until=lambda: says(federation, "halves"))
+    federation._listen()
+    federation.now_ns += federation.limits.setup_ns + 1
+    ((session, step, body),) = federation.coordinator.advance(federation.now_ns)
+    late = federation.nodes["m3"]._epoch._halves_message(
+        federation.nodes["m3"]._epoch._listing,  # type: ignore[arg-type]
+        hashlib.sha256(federation.nodes["m3"]._epoch._listing_body).digest(),
+    )
+    federation.withhold = lambda _sender, _subject: False
+    federation._publish("m3", "setup-1", "halves", late)
+    federation._publish("coordinator", session, step, body)
+    federation.run()
+    assert federation.opened()[0].cohort == ("m0", "m1", "m2", "m4")
+    assert is_exact(federation)
+
+
+def test_a_list_read_twice_or_under_a_wrong_subject_changes_nothing(federation: Simulation) -> None:
+    federation.run(until=lambda: says(federation, "halves"))
+    federation._listen()
+    listing = next(m for m in federation.hub.stored(Channel.BOARD) if m.subject.step == "epoch")
+    federation.coordinator.handle(listing)
+    told(federation, "epoch", listing.body, session="setup-7")
+    few = open_envelope(listing.body, Epoch, sender="coordinator", key=signing_key("coordinator").public)
+    told(federation, "epoch", from_coordinator(msgspec.structs.replace(few, epoch="e2-ab")), session="setup-2")
+    federation.run()
+    assert federation.opened()[0].cohort == federation.limits.members
+
+
+def test_an_epoch_waits_until_the_minimum_cohort_has_set_up(tmp_path: Path) -> None:
+    federation = Simulation(tmp_path, silent={"m2", "m3"})
+    federation.run(rounds=20)
+    assert not says(federation, "epoch")
+    federation.revive("m3")
+    federation.run()
+    assert federation.opened()[0].cohort == ("m0", "m1", "m3", "m4")
+    for store in federation.stores.values():
+        store.close()
