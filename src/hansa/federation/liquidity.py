@@ -32,17 +32,18 @@ from hansa.federation.forecasting import (
     training_batch,
 )
 from hansa.federation.published import WEIGHT_SCALE, Published, network_shape
-from hansa.federation.views import Views, load_views
 from hansa.federation.watchtower import Watchtower
 from hansa.model.core import block_gram
 from hansa.model.training import block_updates
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from jaxtyping import Float
 
     from hansa.federation.records import Records
+    from hansa.federation.views import Views
     from hansa.governance.constitution import Constitution
     from hansa.model.training import Batch
     from hansa.protocol.limits import Limits
@@ -58,18 +59,24 @@ class LiquidityWork:
     Args:
         constitution: The constitution in force.
         limits: Its limits.
-        data: Folder of the member's bar files.
+        load: Reads the member's own bars; called again when a span reaches beyond what was read.
         forecasts: File for the member's forecasts, or None.
         records: Published records of this node.
     """
 
     def __init__(
-        self, constitution: Constitution, limits: Limits, *, data: Path, forecasts: Path | None, records: Records
+        self,
+        constitution: Constitution,
+        limits: Limits,
+        *,
+        load: Callable[[], Views],
+        forecasts: Path | None,
+        records: Records,
     ) -> None:
         self.published = Published(constitution, limits)
         self.fitted: Fitted | None = None
         self._limits = limits
-        self._data = data
+        self._load = load
         self._forecasts = forecasts
         self._records = records
         self._views: Views | None = None
@@ -159,7 +166,7 @@ class LiquidityWork:
         return Contribution("weights", update, 2 * clip)
 
     def _forecast(self) -> None:
-        views = self._views or load_views(self._data, self.published.market)
+        views = self._views or self._load()
         self._views = views
         built = basket_rows(self.published, views)
         if self.fitted is None:
@@ -180,7 +187,7 @@ class LiquidityWork:
             return
         temporary = self._forecasts.with_suffix(".tmp")
         with temporary.open("wb") as file:
-            np.savez(file, **{"stamps": self.published.stamps(), **arms})  # type: ignore[arg-type] # numpy's own stub
+            np.savez(file, **{"stamps": self.published.stamps(), "state": self.published.state, **arms})  # type: ignore[arg-type] # numpy's own stub
         temporary.replace(self._forecasts)
 
     def _volume(self, views: Views, rows: slice) -> Float[np.ndarray, " basket"]:
@@ -200,5 +207,5 @@ class LiquidityWork:
     def _reach(self, manifest: Manifest) -> Views:
         """Return views that reach over the manifest's span; the files are read again if they have grown."""
         if self._views is None or self._views.reach_ns < manifest.span_end_ns:
-            self._views = load_views(self._data, self.published.market)
+            self._views = self._load()
         return self._views

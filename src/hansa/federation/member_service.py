@@ -14,6 +14,7 @@ from hansa.federation.node import connect
 from hansa.federation.records import Records
 from hansa.federation.rules import limits_of
 from hansa.federation.store import MemberStore
+from hansa.federation.views import load_views
 from hansa.model.network import enable_compilation_cache
 
 if TYPE_CHECKING:
@@ -32,7 +33,11 @@ async def run_member(node: Node, *, patience_seconds: float = 60.0) -> None:
     records = Records(node.records_path)
     store = MemberStore(node.work / "facts.sqlite")
     work = LiquidityWork(
-        node.constitution, limits, data=node.bars, forecasts=node.work / "forecasts.npz", records=records
+        node.constitution,
+        limits,
+        load=lambda: load_views(node.bars, node.constitution.market),
+        forecasts=node.work / "forecasts.npz",
+        records=records,
     )
     name, signer = node.kit.name, node.kit.signing_key
     door = MemberDoor(name, limits=limits, signer=signer, store=store, statistic=work, clock=time.time_ns)

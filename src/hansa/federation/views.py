@@ -21,7 +21,7 @@ from hansa.market.measures import compute
 from hansa.market.sources import discover, load
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     import polars as pl
@@ -105,17 +105,25 @@ def load_views(directory: Path, market: Market) -> Views:
     Raises:
         DataError: No file fits any basket, a file is malformed, or a series lacks a measure.
     """
-    bar_ns = market.bar_seconds * NS
     wanted = [name for names in market.baskets.values() for name in names]
-    frames: dict[str, list[pl.DataFrame]] = {}
-    for source in discover(directory, wanted):
-        frames.setdefault(source.market, []).append(resample(load(source), bar_ns))
-    everything = [frame["ts_ns"] for found in frames.values() for frame in found]
-    start = min(int(stamps[0]) for stamps in everything)
-    bars = (max(int(stamps[-1]) for stamps in everything) - start) // bar_ns + 1
+    return views_of([load(source) for source in discover(directory, wanted)], market)
+
+
+def views_of(series_bars: Sequence[pl.DataFrame], market: Market) -> Views:
+    """Put frames of the bars contract, one series each, on the federation's grid.
+
+    Raises:
+        DataError: There is no frame, or a series lacks a measure.
+    """
+    bar_ns = market.bar_seconds * NS
+    frames = [resample(bars, bar_ns) for bars in series_bars]
+    if not frames:
+        raise DataError("expected at least one series of bars, got none")
+    start = min(int(frame["ts_ns"][0]) for frame in frames)
+    bars = (max(int(frame["ts_ns"][-1]) for frame in frames) - start) // bar_ns + 1
     series: dict[str, tuple[SeriesView, ...]] = {}
     for basket, names in market.baskets.items():
-        found = [frame for name in names for frame in frames.get(name, [])]
+        found = [frame for frame in frames if frame["market"][0] in names]
         if found:
             series[basket] = tuple(_on_grid(frame, market, start=start, bars=bars) for frame in found)
     return Views(start, bar_ns, bars, series)
