@@ -172,7 +172,7 @@ def run(examples: int, steps: int) -> None:
 
 
 def test_under_faults_the_sum_is_exact_or_the_session_dies() -> None:
-    run(10, 20)
+    run(8, 20)
 
 
 @pytest.mark.slow
