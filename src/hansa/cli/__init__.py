@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from hansa.cli import kit, market, node, show
+from hansa.cli import bench, kit, market, node, show
 from hansa.errors import HansaError
 
 app = typer.Typer(
@@ -16,6 +16,7 @@ app = typer.Typer(
     help="Rival brokers forecast market liquidity together; nobody sees anybody's data.",
 )
 app.add_typer(kit.app, name="kit")
+app.add_typer(bench.app, name="bench")
 app.add_typer(market.app, name="market")
 app.add_typer(node.coordinator_app, name="coordinator")
 app.add_typer(node.member_app, name="member")

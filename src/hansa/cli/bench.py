@@ -1,0 +1,81 @@
+"""`hansa bench`: measure this machine's federation; two hidden commands are the processes of the bench."""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+app = typer.Typer(no_args_is_help=True, help="Measure what a secure sum costs on this machine.")
+
+
+@app.callback()
+def _bench() -> None:
+    """Keep `secure-sum` a sub-command."""
+
+
+@app.command("secure-sum")
+def secure_sum(
+    *,
+    members: Annotated[int, typer.Option(help="Member processes, 3 or more.")] = 5,
+    length: Annotated[int, typer.Option(help="Values in the vector.")] = 100_000,
+    repeats: Annotated[int, typer.Option(help="Measured sums; two more warm up.")] = 5,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Run secure sums over real processes, mutual TLS and durable streams; check every word; print the medians."""
+    from hansa.lab import bench
+
+    options = bench.BenchOptions(members, length, repeats)
+    with tempfile.TemporaryDirectory(prefix="hansa-bench-") as directory:
+        figures = bench.secure_sum(Path(directory) / "alliance", options)
+    if as_json:
+        sys.stdout.write(json.dumps(figures, indent=2) + "\n")
+        return
+    table = Table(title=f"secure sum of {length} values, {members} members")
+    table.add_column("step")
+    table.add_column("median", justify="right")
+    steps = figures["steps"]
+    for step, seconds in steps.items() if isinstance(steps, dict) else ():
+        table.add_row(step, f"{1e3 * seconds:.1f} ms")
+    table.add_row("whole", f"{1e3 * float(str(figures['seconds'])):.1f} ms", style="bold")
+    Console().print(table)
+    for name in ("upload_bytes_per_value", "bytes_per_member", "exact", "transport"):
+        sys.stdout.write(f"{name}: {figures[name]}\n")
+    sys.stdout.write("".join(f"not shown: {line}\n" for line in bench.NOT_SHOWN))
+
+
+@app.command("coordinator", hidden=True)
+def coordinator(
+    directory: Annotated[Path, typer.Argument(help="The coordinator's folder.")],
+    sums: Annotated[int, typer.Argument(help="Sums to ask for.")],
+) -> None:
+    """Be the coordinator of a bench."""
+    from hansa.federation.coordinator_service import start_server
+    from hansa.federation.node import load_node, run_until_signal
+    from hansa.lab.bench_nodes import run_bench_coordinator
+
+    node = load_node(directory)
+    server = start_server(node)
+    try:
+        done = run_until_signal(lambda: run_bench_coordinator(node, sums=sums))
+    finally:
+        if server is not None:
+            server.stop()
+    if not done:
+        raise typer.Exit(1)
+
+
+@app.command("member", hidden=True)
+def member(directory: Annotated[Path, typer.Argument(help="The member's folder.")]) -> None:
+    """Be a member of a bench."""
+    from hansa.federation.node import load_node, run_until_signal
+    from hansa.lab.bench_nodes import run_bench_member
+
+    node = load_node(directory)
+    run_until_signal(lambda: run_bench_member(node))

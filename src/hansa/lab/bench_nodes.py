@@ -1,0 +1,148 @@
+"""The nodes of the bench: a coordinator that pauses between sums, and members whose vectors follow from their names.
+
+Everything but the statistic and the planner is what `hansa coordinator run` and `hansa member run` start.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from hansa.federation.coordinator import Request
+from hansa.federation.coordinator_service import run_coordinator
+from hansa.federation.door import Contribution, MemberDoor
+from hansa.federation.member import MemberNode
+from hansa.federation.node import connect
+from hansa.federation.records import Records
+from hansa.federation.rules import limits_of
+from hansa.federation.store import MemberStore
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from jaxtyping import Float
+
+    from hansa.federation.coordinator import CoordinatorNode
+    from hansa.federation.node import Node
+    from hansa.protocol.messages import Manifest
+    from hansa.protocol.session import Aggregate
+
+PURPOSE: Final = "bench"
+BAR_SECONDS: Final = 300
+VALUE_BOUND: Final = 32.0
+PATIENCE_SECONDS: Final = 60.0
+_SPAN_NS: Final = 1_700_000_100_000_000_000
+_QUIET_NS: Final = 300_000_000  # between two sums
+
+
+@dataclass(slots=True)
+class KnownVectors:
+    """The statistic of a member of the bench; it notes when it was asked and when it saw the result, ns UTC."""
+
+    name: str
+    records: Records
+
+    def contribution(self, manifest: Manifest) -> Contribution:
+        """Return the vector that belongs to this member and manifest."""
+        self.records.put(f"asked-{manifest.round}", time.time_ns())
+        return Contribution(manifest.purpose, known_vector(self.name, manifest.digest(), manifest.length), 1.0)
+
+    def receive(self, aggregate: Aggregate) -> None:
+        """Note the time, and what was opened."""
+        seen_ns = time.time_ns()
+        manifest = aggregate.manifest
+        opened = {
+            "seen_ns": seen_ns,
+            "digest": manifest.digest().hex(),
+            "cohort": list(aggregate.cohort),
+            "sha256": hashlib.sha256(aggregate.words.tobytes()).hexdigest(),
+        }
+        self.records.put(f"opened-{manifest.round}", opened)
+
+    def settle(self) -> None:
+        """Nothing waits."""
+
+
+@dataclass(slots=True)
+class QuietPlanner:
+    """Asks for one sum after another, each after a while of silence, and notes when the coordinator turns to it.
+
+    Args:
+        records: The coordinator's published records.
+        sums: How many.
+    """
+
+    records: Records
+    sums: int
+    _planned: int = 0
+    _idle_since_ns: int | None = None
+
+    def __call__(self, _node: CoordinatorNode, now_ns: int) -> Sequence[Request] | None:
+        """Return the next sum, nothing yet, or None at the end."""
+        if self._idle_since_ns is None:
+            self._idle_since_ns = now_ns
+        if now_ns - self._idle_since_ns < _QUIET_NS:
+            return ()
+        if self._planned == self.sums:
+            return None
+        request = Request(self._planned, 0, PURPOSE, self._planned, _SPAN_NS, _SPAN_NS)
+        self.records.put(f"turned-{self._planned}", time.time_ns())
+        self._planned, self._idle_since_ns = self._planned + 1, None
+        return (request,)
+
+
+def known_vector(name: str, digest: bytes, length: int) -> Float[np.ndarray, " value"]:
+    """Return the vector of member `name` for the manifest with this digest: uniform in +-32."""
+    seed = int.from_bytes(hashlib.sha256(name.encode() + b"|" + digest).digest(), "big")
+    return np.random.default_rng(seed).uniform(-VALUE_BOUND, VALUE_BOUND, length)
+
+
+async def run_bench_coordinator(node: Node, *, sums: int) -> bool:
+    """Ask for `sums` sums, one after another; return whether every one was published.
+
+    Raises:
+        TransportError: The server cannot be reached or refuses for good.
+    """
+    records = Records(node.records_path)
+    try:
+        return await run_coordinator(node, programme=(), planner=QuietPlanner(records, sums))
+    finally:
+        records.close()
+
+
+async def run_bench_member(node: Node) -> None:
+    """Take part with a known vector until cancelled.
+
+    Raises:
+        StoreError: Durable facts cannot be written.
+        TransportError: The server cannot be reached or refuses for good.
+    """
+    limits, records = limits_of(node.constitution), Records(node.records_path)
+    name, signer = node.kit.name, node.kit.signing_key
+    store = MemberStore(node.work / "facts.sqlite")
+    work = KnownVectors(name, records)
+    door = MemberDoor(name, limits=limits, signer=signer, store=store, statistic=work, clock=time.time_ns)
+    member = MemberNode(
+        name,
+        epoch=node.epoch,
+        limits=limits,
+        signer=signer,
+        store=store,
+        door=door,
+        learner=work,
+        records=records,
+        clock=time.time_ns,
+        entropy=os.urandom,
+    )
+    transport = await connect(node, coordinator=False, patience_seconds=PATIENCE_SECONDS)
+    try:
+        await member.run(transport)
+    finally:
+        await transport.close()
+        store.close()
+        records.close()
