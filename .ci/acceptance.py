@@ -1,0 +1,98 @@
+"""Runs the demonstration and checks what it must show.
+
+Asserted: the error with the shared state against a member's own, over five seeds; every budget within its limit;
+the same final sum, byte for byte, when a member and the coordinator are killed in mid-round; with market data at
+hand (environment variable DATA), the error over real venues; one secure sum of 100,000 values over five processes.
+Time limits have room for a busy machine: the figures themselves are printed.
+
+Run: python .ci/acceptance.py
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+HANSA = Path(sys.executable).parent / "hansa"
+TIMEOUT_SECONDS = 600
+REAL_MARKETS = "USDC-USD,USDT-USD,USDC-USDT"
+
+
+def hansa(*arguments: str) -> dict[str, Any]:
+    """Return the JSON document that a command prints."""
+    done = subprocess.run([HANSA, *arguments], check=False, capture_output=True, text=True, timeout=TIMEOUT_SECONDS)
+    if done.returncode != 0:
+        sys.exit(f"hansa {' '.join(arguments)}: exit {done.returncode}\n{done.stderr[-3000:]}")
+    document: dict[str, Any] = json.loads(done.stdout)
+    return document
+
+
+def demand(claim: str, *, holds: bool) -> None:
+    """Print a claim; end with exit code 1 if it does not hold."""
+    print(f"{'ok  ' if holds else 'FAIL'} {claim}", flush=True)
+    if not holds:
+        sys.exit(1)
+
+
+def ratio_of(document: dict[str, Any], metric: str) -> float:
+    """Return the error with the state against the local one."""
+    return float(document["errors"]["federated_state"][metric] / document["errors"]["local"][metric])
+
+
+def simulated() -> None:
+    """Check the demo over five seeds."""
+    alone = hansa("demo", "--json", "--seeds", "1")
+    demand(f"demo: {alone['seconds']:.0f} s, at most 90 s (180 s on a busy machine)", holds=alone["seconds"] <= 180)
+    demand(f"demo: MAPE ratio {ratio_of(alone, 'mape'):.3f}, at most 0.75", holds=ratio_of(alone, "mape") <= 0.75)
+    demand(
+        f"demo: {len(alone['privacy'])} budgets, none exceeded",
+        holds=all(row["epsilon"] <= row["allowed"] for row in alone["privacy"]),
+    )
+    seeds = hansa("demo", "--json", "--seeds", "5")["seeds"]
+    low, high = seeds["interval"]
+    demand(
+        f"demo, seeds {seeds['seeds']}: mean MAPE ratio {seeds['mean']:.3f} (90 % interval {low:.3f} to {high:.3f})",
+        holds=seeds["mean"] <= 0.75,
+    )
+
+
+def killed() -> None:
+    """Check that kills in mid-round change nothing."""
+    chaos = hansa("demo", "--chaos", "--json", "--seeds", "1")
+    demand(f"chaos: {chaos['restarts']} restarts", holds=chaos["restarts"] == 2)
+    demand(f"chaos: final sum {chaos['aggregate_sha256'][:16]} both times", holds=chaos["is_same_aggregate"])
+
+
+def real(data: str) -> None:
+    """Check real venues, one member a series and one a venue."""
+    for by in ("series", "venue"):
+        document = hansa("run", "--data", data, "--markets", REAL_MARKETS, "--member-by", by, "--json")
+        ratio = document["ratios"]["federated_state"]["rmse"]["estimate"]
+        claim = f"run by {by}: {document['seconds']:.0f} s, RMSE ratio {ratio:.3f}, at most 0.78"
+        demand(claim, holds=ratio <= 0.78)
+
+
+def secure_sum() -> None:
+    """Check the bench."""
+    bench = hansa("bench", "secure-sum", "--members", "5", "--length", "100000", "--json")
+    demand(f"bench: {bench['seconds']:.3f} s a secure sum, aim 0.25 s, at most 1 s", holds=bench["seconds"] <= 1.0)
+
+
+def main() -> None:
+    """Check everything."""
+    simulated()
+    killed()
+    secure_sum()
+    data = os.environ.get("DATA")
+    if data:
+        real(data)
+    else:
+        print("left out: real venues (no DATA)")
+
+
+if __name__ == "__main__":
+    main()
