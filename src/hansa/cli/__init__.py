@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from hansa.cli import bench, kit, market, node, show
+from hansa.cli import alliance, bench, kit, market, node, show
 from hansa.errors import HansaError
 
 app = typer.Typer(
@@ -20,6 +20,8 @@ app.add_typer(bench.app, name="bench")
 app.add_typer(market.app, name="market")
 app.add_typer(node.coordinator_app, name="coordinator")
 app.add_typer(node.member_app, name="member")
+app.command("demo")(alliance.demo)
+app.command("run")(alliance.run)
 app.command("status")(show.status)
 app.command("watch")(show.watch)
 

@@ -32,6 +32,8 @@ def coordinator_run(
     as_of: Annotated[str, typer.Option(help="Run one round as of this time (ISO 8601, UTC) and end.")] = "",
     until: Annotated[str, typer.Option(help="With --as-of: then the state channel up to this time.")] = "",
     live_bars: Annotated[int, typer.Option(help="With --until: the last bars, one at a time.")] = 0,
+    *,
+    set_up_only: Annotated[bool, typer.Option("--set-up-only", help="End once the epoch is set up.")] = False,
 ) -> None:
     """Serve the constitution's schedule, or run one round as of a time."""
     from hansa.federation.coordinator_service import run_coordinator, start_server
@@ -41,7 +43,9 @@ def coordinator_run(
     node = load_node(directory)
     server = start_server(node)
     try:
-        if as_of:
+        if set_up_only:
+            done = run_until_signal(lambda: run_coordinator(node, programme=[]))
+        elif as_of:
             start = parse_time(as_of)
             end = parse_time(until) if until else start
             programme = replay_programme(node.constitution, start, end, live_bars=live_bars)

@@ -104,8 +104,8 @@ class CoordinatorNode:
 
     @property
     def is_done(self) -> bool:
-        """Whether every sum of the programme is published or given up."""
-        return self._running is None and self._next >= len(self._programme)
+        """Whether the epoch is set up and every sum of the programme is published or given up."""
+        return self._epoch.epoch_id is not None and self._running is None and self._next >= len(self._programme)
 
     def extend(self, programme: Sequence[Request]) -> None:
         """Add sums to the end of the programme."""

@@ -9,13 +9,16 @@ What is wrong in a message ends that message, not the node: the reason goes into
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, Protocol
 
 from hansa.errors import EquivocationError, HansaError, ProtocolError, RefusedError, StoreError, TransportError
 from hansa.federation.transport import Message, Subject
 from hansa.protocol.epoch import MemberEpoch, attempt_label
+from hansa.protocol.limits import periods
 from hansa.protocol.messages import Died, Manifest, open_envelope
+from hansa.protocol.privacy import epsilon
 from hansa.protocol.session import Aggregate, Door, MemberSession, facts_label
 
 if TYPE_CHECKING:
@@ -108,8 +111,8 @@ class MemberNode:
         reader = asyncio.create_task(_forward(transport.board(), queue))
         try:
             while True:
-                for step, body in self.handle(message := await self._next(queue, reader)):
-                    await self._send(transport, message.subject.session, step, body)
+                message = await self._next(queue, reader)
+                await self._publish(transport, message.subject.session, self.answer(message))
         finally:
             reader.cancel()
             await asyncio.gather(reader, return_exceptions=True)
@@ -131,11 +134,20 @@ class MemberNode:
 
     def _settle(self) -> None:
         try:
+            self._store.tidy()
             self._learner.settle()
         except StoreError:
             raise
         except HansaError as error:
             self._records.note(self._clock(), "", "settle", f"{type(error).__name__}: {error}")
+
+    def answer(self, message: Message) -> list[tuple[str, bytes]]:
+        """Take in one message of the board; return the (step, body) pairs that leave now.
+
+        Everything that the step must never forget is one durable write, on disk when this returns.
+        """
+        with self._store.transaction():
+            return self._recorded(message.subject.session, self.handle(message))
 
     def handle(self, message: Message) -> list[tuple[str, bytes]]:
         """Take in one message of the board; return the (step, body) pairs to send in its session."""
@@ -152,14 +164,26 @@ class MemberNode:
             return []
 
     async def _send(self, transport: Transport, session: str, step: str, body: bytes) -> None:
-        try:
-            with self._store.transaction():
-                label = facts_label(self._epoch_label, session)
+        with self._store.transaction():
+            outgoing = self._recorded(session, [(step, body)])
+        await self._publish(transport, session, outgoing)
+
+    async def _publish(self, transport: Transport, session: str, recorded: list[tuple[str, bytes]]) -> None:
+        for step, body in recorded:
+            await transport.publish(Subject(self._epoch_label, session, step, self.name), body)
+
+    def _recorded(self, session: str, outgoing: list[tuple[str, bytes]]) -> list[tuple[str, bytes]]:
+        """Write what is about to leave into the egress record; return what may leave."""
+        label = facts_label(self._epoch_label, session)
+        may_leave = []
+        for step, body in outgoing:
+            try:
                 self._store.record_egress(label, step, body, time_ns=self._clock())
-        except EquivocationError as error:
-            self._records.note(self._clock(), session, step, f"{type(error).__name__}: {error}")
-            return
-        await transport.publish(Subject(self._epoch_label, session, step, self.name), body)
+            except EquivocationError as error:
+                self._records.note(self._clock(), session, step, f"{type(error).__name__}: {error}")
+            else:
+                may_leave.append((step, body))
+        return may_leave
 
     def _on_setup(self, subject: Subject, message: Message) -> list[tuple[str, bytes]]:
         if subject.sender in self._limits.members:
@@ -195,6 +219,7 @@ class MemberNode:
         self._sessions[subject.session] = session
         self._records.session(manifest, "announce", message.time_ns)
         body = session.upload(self._door, announced_ns=message.time_ns, now_ns=self._clock())
+        self._record_budgets(session)
         return [] if body is None else [("upload", body)]
 
     def _on_cohort(self, subject: Subject, message: Message) -> list[tuple[str, bytes]]:
@@ -214,6 +239,7 @@ class MemberNode:
     def _on_result(self, subject: Subject, message: Message) -> list[tuple[str, bytes]]:
         session = self._session(subject)
         aggregate = session.on_result(message.body)
+        self._records.put(f"sum/{subject.session}", hashlib.sha256(aggregate.words.tobytes()).hexdigest())
         self._learner.receive(aggregate)
         self._records.published(subject.session, members=aggregate.cohort, time_ns=message.time_ns)
         self._end(subject)
@@ -229,6 +255,12 @@ class MemberNode:
         self._records.died(subject.session, reason=died.reason, time_ns=message.time_ns)
         self._end(subject)
         return []
+
+    def _record_budgets(self, session: MemberSession) -> None:
+        purpose, name = session.purpose, session.manifest.purpose
+        for period in periods(session.manifest, purpose, self._limits.bar_ns):
+            spent = epsilon(self._store.charges(name, period), delta=purpose.delta)
+            self._records.budget(name, period, epsilon=spent, allowed=purpose.epsilon, delta=purpose.delta)
 
     def _end(self, subject: Subject) -> None:
         self._store.release_upload(facts_label(self._epoch_label, subject.session))

@@ -1,0 +1,95 @@
+"""The document that `hansa demo` and `hansa run` print with `--json`; their tables and pictures are made of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from hansa.lab.assessment import ALL_ARMS, METRICS
+from hansa.lab.collection import (
+    budgets,
+    bytes_by_member,
+    choices,
+    final_hash,
+    index_series,
+    step_seconds,
+    sums,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from hansa.governance.constitution import Constitution
+    from hansa.lab.alliance import Alliance
+    from hansa.lab.assessment import Assessment
+    from hansa.model.evaluation import Interval
+
+
+def document(
+    alliance: Alliance, constitution: Constitution, assessment: Assessment, *, source: str, seconds: float
+) -> dict[str, object]:
+    """Return what is common to a demo and a run on real data.
+
+    Args:
+        alliance: The alliance, stopped.
+        constitution: Its constitution.
+        assessment: Errors by arm.
+        source: What the data are, in words.
+        seconds: Wall-clock time of the whole.
+    """
+    published = [row for row in sums(alliance) if row["state"] == "published"]
+    return {
+        "source": source,
+        "members": list(alliance.members),
+        "minimum_cohort": constitution.minimum_cohort,
+        "colluders": constitution.colluders,
+        "quorum": constitution.quorum,
+        "baskets": {name: list(markets) for name, markets in constitution.market.baskets.items()},
+        "cost": constitution.market.cost,
+        "rounds": len(published),
+        "seconds": round(seconds, 2),
+        "errors": errors(assessment),
+        "ratios": {arm: {metric: interval(assessment.ratios[arm][metric]) for metric in METRICS} for arm in ALL_ARMS},
+        "per_member": {name: dict(found) for name, found in assessment.per_member.items()},
+        "choices": choices(alliance),
+        "lsi": index_series(alliance),
+        "privacy": privacy(alliance, constitution),
+        "bytes_per_member": bytes_by_member(alliance),
+        "steps": step_seconds(alliance),
+        "sums": sums(alliance),
+        "aggregate_sha256": final_hash(alliance),
+        "constitution_sha256": constitution.digest(),
+        "folder": str(alliance.directory),
+    }
+
+
+def errors(assessment: Assessment) -> dict[str, dict[str, object]]:
+    """Return errors by arm: `mape`, `rmse` and the ends of their 90 % intervals."""
+    found: dict[str, dict[str, object]] = {}
+    for arm in ALL_ARMS:
+        row: dict[str, object] = {}
+        for metric in METRICS:
+            one = assessment.errors[arm][metric]
+            row[metric] = one.estimate
+            row[f"{metric}_interval"] = [one.low, one.high]
+        found[arm] = row
+    return found
+
+
+def interval(one: Interval) -> dict[str, float]:
+    """Return an interval for JSON."""
+    return {"estimate": one.estimate, "low": one.low, "high": one.high}
+
+
+def privacy(alliance: Alliance, constitution: Constitution) -> list[dict[str, object]]:
+    """Return what each purpose has cost and what the cost is about."""
+    purposes: Mapping[str, object] = constitution.purposes
+    return [
+        {
+            **row,
+            "unit": constitution.purposes[str(row["purpose"])].unit,
+            "period": constitution.purposes[str(row["purpose"])].period,
+            "noise_multiplier": constitution.purposes[str(row["purpose"])].noise_multiplier,
+        }
+        for row in budgets(alliance)
+        if row["purpose"] in purposes
+    ]
