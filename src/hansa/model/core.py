@@ -41,6 +41,12 @@ PULL_GRID: Final = (1.0, 3.0, 10.0, 30.0, 100.0, float("inf"))
 """Pulls that `choose_pull` tries: the shared weights count as that many full days of own rows; infinity: only they."""
 
 
+NOISE_EDGE: Final = 3.0
+"""Eigenvalues below so many `noise * sqrt(columns)` are taken for noise (2 is its edge in a large matrix)."""
+
+PRIOR_DEVIATION: Final = 0.1
+"""How far a scaled weight lies from its prior, as a rule of thumb: what a noisy Gram is weighed against."""
+
 STRETCH_BARS: Final = 72
 """Bars of one stretch when the error of a mean loss is measured: losses hang together within it."""
 
@@ -179,8 +185,13 @@ def solve(
 ) -> Float[np.ndarray, " feature"]:
     """Solve the ridge regression of a summed, possibly noised, Gram.
 
-    The matrix is made positive semi-definite (negative eigenvalues set to 0), and the ridge grows by the spectral
-    norm that symmetric Gaussian noise of this size has, `noise_deviation * sqrt(columns)`.
+    With eigenvalues l_k of G_XX and b = G_Xy in its eigenbasis, a prior w0 of deviation t per weight, and b known up to
+    a covariance `noise**2 + s**2 l_k` (noise of the sum, sampling error of the regression; s**2 = ridge t**2):
+
+        w_k = w0_k + g (b_k - l_k w0_k) / (l_k g + 1 / t**2),   g = l_k / (noise**2 + s**2 l_k)
+
+    which is ridge regression towards w0 without noise. Directions whose eigenvalue is not above the edge of the noise's
+    own spectrum, `NOISE_EDGE noise sqrt(columns)`, are not learned at all: w_k = w0_k.
 
     Args:
         packed: Sum over members from `block_gram`, with noise.
@@ -196,14 +207,18 @@ def solve(
         ModelError: The packed length is wrong or the matrix is singular and has no ridge.
     """
     gram = unpack(packed)
-    if noise_deviation > 0:
-        values, vectors = np.linalg.eigh(gram)
-        gram = (vectors * np.maximum(values, 0.0)) @ vectors.T
-    size = gram.shape[0]
-    prior = np.zeros(size - 1) if towards is None else towards
-    if prior.shape != (size - 1,):
-        raise ModelError(f"expected {size - 1} weights to shrink towards, got shape {prior.shape}")
-    return _ridge(gram, prior, ridge + noise_deviation * np.sqrt(size))
+    size = gram.shape[0] - 1
+    prior = np.zeros(size) if towards is None else towards
+    if prior.shape != (size,):
+        raise ModelError(f"expected {size} weights to shrink towards, got shape {prior.shape}")
+    if noise_deviation == 0:
+        return _ridge(gram, prior, ridge)
+    values, vectors = np.linalg.eigh(gram[:size, :size])
+    is_seen = values > NOISE_EDGE * noise_deviation * np.sqrt(size + 1)
+    kept, basis = values[is_seen], vectors[:, is_seen]
+    gain = kept / (noise_deviation**2 + ridge * PRIOR_DEVIATION**2 * kept)
+    surprise = basis.T @ (gram[:size, size] - gram[:size, :size] @ prior)
+    return np.asarray(prior + basis @ (gain * surprise / (kept * gain + PRIOR_DEVIATION**-2)))
 
 
 def public_weights(rows: Rows, public: Bool[np.ndarray, " feature"], *, ridge: float) -> Float[np.ndarray, " feature"]:
