@@ -55,7 +55,7 @@ bench: env  ## every figure that the documentation quotes
 	$(BIN)/hansa bench secure-sum --members 5 --length 100000 --json
 
 docs: env  ## the documentation as a site in site/
-	$(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 lock: env  ## pin again what pyproject.toml asks for, from the public index alone
 	env -u PIP_FIND_LINKS -u PIP_EXTRA_INDEX_URL PIP_CONFIG_FILE=/dev/null CUSTOM_COMPILE_COMMAND="make lock" \

@@ -1,0 +1,73 @@
+"""What one step of the residual network costs a member: 17 days of 288 bars, three markets.
+
+Three figures: the first step of a process that has never compiled (cold), of a process that finds the compiled program
+on disk (cached), and a further step (warm, median of ten). Inputs are noise of the right shape: the work does not
+depend on the values.
+
+Run: python benchmarks/network_round.py
+"""
+
+from __future__ import annotations
+
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+from hansa.model.network import WARM_UP_BARS, NetworkShape, enable_compilation_cache, initial_parameters
+from hansa.model.training import Batch, block_updates
+
+BLOCKS, BARS, BASKETS, FEATURES = 17, 288, 3, 7
+WARM_STEPS = 10
+
+
+def batch() -> Batch:
+    generator = np.random.default_rng(1)
+    window = WARM_UP_BARS + BARS
+
+    def noise(*size: int) -> np.ndarray:
+        return generator.standard_normal(size).astype(np.float32)
+
+    return Batch(
+        inputs=noise(BLOCKS, window, BASKETS, FEATURES),
+        clock=noise(BLOCKS, window, 4),
+        linear=noise(BLOCKS, BARS, BASKETS),
+        target=noise(BLOCKS, BARS, BASKETS),
+        weight=np.ones((BLOCKS, BARS, BASKETS), np.float32),
+        spillover=np.full((BASKETS, BASKETS), 1 / BASKETS, np.float32),
+    )
+
+
+def steps(cache: Path) -> None:
+    enable_compilation_cache(cache)
+    shape = NetworkShape(BASKETS, FEATURES)
+    parameters, blocks = initial_parameters(shape, 1), batch()
+    seconds = []
+    for _ in range(WARM_STEPS + 1):
+        begin = time.perf_counter()
+        block_updates(shape, parameters, blocks, clip=0.5)
+        seconds.append(time.perf_counter() - begin)
+    print(f"{seconds[0]} {statistics.median(seconds[1:])} {parameters.size}")
+
+
+def main() -> None:
+    if len(sys.argv) > 1:
+        steps(Path(sys.argv[1]))
+        return
+    with tempfile.TemporaryDirectory() as cache:
+        rows = [
+            subprocess.run([sys.executable, __file__, cache], check=True, capture_output=True, text=True).stdout.split()
+            for _ in range(2)
+        ]
+    print(f"{rows[0][2]} parameters, {BLOCKS} days, {BASKETS} markets")
+    print("| first step, cold | first step, cached | further steps |")
+    print("|---|---|---|")
+    print(f"| {float(rows[0][0]):.2f} s | {float(rows[1][0]):.2f} s | {float(rows[1][1]):.3f} s |")
+
+
+if __name__ == "__main__":
+    main()
