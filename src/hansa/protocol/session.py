@@ -219,10 +219,10 @@ class MemberSession:
         if self.is_closed or self._name not in self._cohort.members:
             return None
         cohort = self._agreed_cohort()
-        self._facts.remember(f"{self._label}/certified", cohort.root())
         dropped = [name for name in self.manifest.participants if name not in cohort.members]
         if not dropped:
-            return None
+            return None  # nothing to open, and nothing that a recovery could ask for
+        self._facts.remember(f"{self._label}/certified", cohort.root())
         seeds = {name: mask_seed(self._keys.pair_secrets[name], self.digest) for name in dropped}
         return self._seal(Opening(self.digest, cohort.root(), seeds))
 
