@@ -91,9 +91,8 @@ class Alliance:
             TransportError: It failed, a member ended before it, or the time is over; the message shows the log's end.
         """
         deadline = time.monotonic() + seconds
-        coordinator = self._processes[COORDINATOR]
-        while coordinator.poll() is None:
-            progress()
+        while self._processes[COORDINATOR].poll() is None:
+            progress()  # may kill and restart processes
             for name in self.members:
                 process = self._processes.get(name)
                 if process is not None and process.poll() is not None:
@@ -102,10 +101,10 @@ class Alliance:
                 raise TransportError(f"no end after {seconds:.0f} s: {self._log_end(COORDINATOR)}")
             time.sleep(0.1)
         progress()
-        if coordinator.returncode != 0:
+        code = self._processes[COORDINATOR].returncode
+        if code != 0:
             raise TransportError(
-                f"the coordinator ended with code {coordinator.returncode}: {self._log_end(COORDINATOR)} "
-                f"{self._last_death()}"
+                f"the coordinator ended with code {code}: {self._log_end(COORDINATOR)} {self._last_death()}"
             )
 
     def stop(self) -> None:
