@@ -44,15 +44,15 @@ def coordinator_run(
     server = start_server(node)
     try:
         if set_up_only:
-            done = run_until_signal(lambda: run_coordinator(node, programme=[]))
+            done = run_until_signal(lambda: run_coordinator(node, programme=[], server=server))
         elif as_of:
             start = parse_time(as_of)
             end = parse_time(until) if until else start
             programme = replay_programme(node.constitution, start, end, live_bars=live_bars)
-            done = run_until_signal(lambda: run_coordinator(node, programme=programme))
+            done = run_until_signal(lambda: run_coordinator(node, programme=programme, server=server))
         else:
             planner = wall_clock_planner(node.constitution, time.time_ns())
-            done = run_until_signal(lambda: run_coordinator(node, programme=[], planner=planner))
+            done = run_until_signal(lambda: run_coordinator(node, programme=[], planner=planner, server=server))
     finally:
         if server is not None:
             server.stop()

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import logging
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from hansa.errors import TransportError
 from hansa.federation.coordinator import CoordinatorNode, Planner, Request
@@ -17,9 +20,20 @@ if TYPE_CHECKING:
 
     from hansa.federation.node import Node
 
+KEEP_SECONDS: Final = 0.5
+logger = logging.getLogger(__name__)
 
-async def run_coordinator(node: Node, *, programme: Sequence[Request], planner: Planner | None = None) -> bool:
+
+async def run_coordinator(
+    node: Node, *, programme: Sequence[Request], planner: Planner | None = None, server: NatsServer | None = None
+) -> bool:
     """Run a programme, or serve by a planner; return whether every sum was published.
+
+    Args:
+        node: The coordinator's folder.
+        programme: Sums to begin with.
+        planner: Asked for more whenever nothing is left.
+        server: The embedded server, started; it is started again if it dies.
 
     Raises:
         TransportError: The server cannot be reached or refuses for good.
@@ -34,13 +48,26 @@ async def run_coordinator(node: Node, *, programme: Sequence[Request], planner: 
         programme=programme,
     )
     transport = await connect(node, coordinator=True, patience_seconds=SERVER_PATIENCE_SECONDS)
+    keeper = asyncio.create_task(_keep(server))
     try:
         await coordinator.run(transport, clock=time.time_ns, planner=planner)
     finally:
+        keeper.cancel()
         await transport.close()
         records.put("finished", not coordinator.is_failed)
         records.close()
     return not coordinator.is_failed
+
+
+async def _keep(server: NatsServer | None) -> None:
+    """Start the embedded server again whenever its process has died; its streams are on disk."""
+    while server is not None:
+        await asyncio.sleep(KEEP_SECONDS)
+        if not server.is_running:
+            logger.warning("the message server died; starting it again")
+            server.kill()  # frees the lock of the dead one
+            with contextlib.suppress(TransportError):
+                server.start()
 
 
 def start_server(node: Node) -> NatsServer | None:

@@ -31,6 +31,7 @@ from hansa.federation.forecasting import (
     linear_series,
     training_batch,
 )
+from hansa.federation.model_files import own_artefact, shared_artefact
 from hansa.federation.published import WEIGHT_SCALE, Published, network_shape
 from hansa.federation.watchtower import Watchtower
 from hansa.model.core import block_gram
@@ -61,6 +62,7 @@ class LiquidityWork:
         limits: Its limits.
         load: Reads the member's own bars; called again when a span reaches beyond what was read.
         forecasts: File for the member's forecasts, or None.
+        models: Folder for the member's and the shared model, or None.
         records: Published records of this node.
     """
 
@@ -72,12 +74,14 @@ class LiquidityWork:
         load: Callable[[], Views],
         forecasts: Path | None,
         records: Records,
+        models: Path | None = None,
     ) -> None:
         self.published = Published(constitution, limits)
         self.fitted: Fitted | None = None
         self._limits = limits
         self._load = load
         self._forecasts = forecasts
+        self._models = models
         self._records = records
         self._views: Views | None = None
         self._batch: Batch | None = None
@@ -173,6 +177,9 @@ class LiquidityWork:
             self.fitted = fit(self.published, built)
             self._records.put("pulls", dict(self.fitted.pulls))
             self._records.put("gates", dict(self.fitted.gates))
+            if self._models is not None and set(built) == set(self.published.baskets):
+                own_artefact(self.published, built, self.fitted).save(self._models / "model")
+                shared_artefact(self.published, built).save(self._models / "model-shared")
         arms = forecast(self.published, built, self.fitted)
         stamps = self.published.stamps()
         recent = slice(max(self.published.train_bars - 1, stamps.size - CATCH_UP_ROWS), stamps.size)

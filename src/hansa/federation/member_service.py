@@ -38,6 +38,7 @@ async def run_member(node: Node, *, patience_seconds: float = 60.0) -> None:
         load=lambda: load_views(node.bars, node.constitution.market),
         forecasts=node.work / "forecasts.npz",
         records=records,
+        models=node.work,
     )
     name, signer = node.kit.name, node.kit.signing_key
     door = MemberDoor(name, limits=limits, signer=signer, store=store, statistic=work, clock=time.time_ns)

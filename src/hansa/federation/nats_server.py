@@ -114,6 +114,11 @@ class NatsServer:
         """Process id of the running server."""
         return self._process.pid if self._process else None
 
+    @property
+    def is_running(self) -> bool:
+        """Whether the server's process lives."""
+        return self._process is not None and self._process.poll() is None
+
     def start(self) -> Self:
         """Start the server and return when it accepts connections and has its streams.
 

@@ -170,7 +170,7 @@ class Artefact:
             document = msgspec.json.decode((directory / "model.json").read_bytes(), type=_Document)
             content = (directory / "model.safetensors").read_bytes()
             arrays = tensors.load(content)
-        except (OSError, msgspec.DecodeError, SafetensorError) as error:
+        except (OSError, msgspec.DecodeError, UnicodeDecodeError, SafetensorError) as error:
             raise ModelError(f"expected model.json and model.safetensors in {directory}: {error}") from error
         digest = hashlib.sha256(content).hexdigest()
         if document.format != FORMAT or digest != document.tensors_sha256:
