@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import sys
+from typing import Final
 
 import typer
 
@@ -24,10 +26,13 @@ app.command("demo")(alliance.demo)
 app.command("run")(alliance.run)
 app.command("status")(show.status)
 app.command("watch")(show.watch)
+# asyncio says so whenever a server ends a TLS stream first; the stream is closed in order all the same.
+_TLS_END: Final = "returning true from eof_received() has no effect when using ssl"
 
 
 def main() -> None:
     """Run the command line; a refusal is one line on standard error and exit code 2."""
+    logging.getLogger("asyncio").addFilter(lambda record: record.getMessage() != _TLS_END)
     try:
         app()
     except HansaError as error:

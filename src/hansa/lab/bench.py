@@ -10,7 +10,7 @@ holds all their folders, can add up vectors and noise shares again and compare e
 | upload | then | the cohort stands on the board: every upload was checked and added |
 | agree | then | the certificate stands on the board: a quorum has signed |
 | open | then | the result stands on the board |
-| publish | then | the last member has checked the result and closed the session on disk |
+| publish | then | the last member has checked the result; closing the session on disk follows |
 
 All nodes run on one machine, so their clocks and the stream's are one; `seconds` is the sum of the steps.
 
@@ -22,7 +22,9 @@ from __future__ import annotations
 
 import hashlib
 import math
+import os
 import statistics
+import time
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
@@ -148,7 +150,8 @@ def secure_sum(directory: Path, options: BenchOptions) -> dict[str, object]:
 
     Returns:
         `seconds` (median), `seconds_all`, `steps` (medians, seconds), `upload_bytes_per_value`, `bytes_per_member` (a
-        sum's messages of one member), `noise_sigmas` (largest seen), `exact`, and what was asked for.
+        sum's messages of one member), `disk_sync_seconds` (4 KiB to this disk, median), `noise_sigmas` (largest
+        seen), `exact`, and what was asked for.
 
     Raises:
         ProtocolError: A published sum is not the sum of what went in.
@@ -173,6 +176,7 @@ def secure_sum(directory: Path, options: BenchOptions) -> dict[str, object]:
         "seconds_all": [round(one, 4) for one in seconds],
         "steps": {step: round(float(statistics.median(span[step] for span in spans)), 4) for step in STEPS},
         **_bytes(alliance, options),
+        "disk_sync_seconds": round(_disk_sync_seconds(directory), 6),
         "noise_sigmas": round(max(_verify(alliance, place) for place in range(options.sums)), 2),
         "exact": True,
         "members": options.members,
@@ -215,6 +219,18 @@ def _bytes(alliance: Alliance, options: BenchOptions) -> dict[str, object]:
         "upload_bytes_per_value": round(statistics.mean(uploads) / options.length, 4),
         "bytes_per_member": round(total / (options.members * options.sums)),
     }
+
+
+def _disk_sync_seconds(directory: Path) -> float:
+    """Return how long a write of 4 KiB takes to reach the disk under `directory`: a sum waits for about ten of them."""
+    seconds = []
+    with (directory / "sync").open("wb", buffering=0) as file:
+        for _ in range(15):
+            begin = time.perf_counter()
+            file.write(bytes(4096))
+            os.fsync(file.fileno())
+            seconds.append(time.perf_counter() - begin)
+    return statistics.median(seconds)
 
 
 def _verify(alliance: Alliance, place: int) -> float:

@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from hansa.cli import app
+from hansa.crypto.signature import SigningKey
+from hansa.errors import ConfigurationError, ProtocolError
+from hansa.federation.coordinator import Request
+from hansa.federation.records import Records
+from hansa.federation.rules import limits_of
+from hansa.lab import bench
+from hansa.lab.bench_nodes import PURPOSE, VALUE_BOUND, QuietPlanner, known_vector
+from hansa.protocol.privacy import Charge, epsilon
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SECOND_NS = 1_000_000_000
+
+
+def keys(members: int) -> dict[str, str]:
+    return {f"m{place:02d}": SigningKey.from_bytes(bytes([place + 1]) * 32).public for place in range(members)}
+
+
+def test_the_bench_names_what_it_cannot_measure() -> None:
+    for options in ({"members": 2}, {"length": 0}, {"repeats": 0}):
+        with pytest.raises(ConfigurationError, match=f"bench: expected {next(iter(options))} of at least"):
+            bench.BenchOptions(**options)
+
+
+def test_a_known_vector_belongs_to_its_member_and_manifest_and_stays_in_bounds() -> None:
+    digest = hashlib.sha256(b"manifest").digest()
+    first = known_vector("m00", digest, 1000)
+    assert np.array_equal(first, known_vector("m00", digest, 1000))
+    assert not np.array_equal(first, known_vector("m01", digest, 1000))
+    assert not np.array_equal(first, known_vector("m00", digest[::-1], 1000))
+    assert np.abs(first).max() <= VALUE_BOUND
+
+
+def test_the_benchs_budget_pays_for_its_sums_and_not_for_twice_as_many() -> None:
+    constitution = bench.bench_constitution(keys(5), SigningKey.from_bytes(bytes(32)).public, length=1000, sums=7)
+    purpose = limits_of(constitution).purposes[PURPOSE]
+    assert epsilon([Charge(purpose.noise_multiplier, 7)], delta=purpose.delta) <= purpose.epsilon
+    assert epsilon([Charge(purpose.noise_multiplier, 14)], delta=purpose.delta) > purpose.epsilon
+
+
+def test_a_planner_asks_for_each_sum_after_a_silence_and_then_ends() -> None:
+    records = Records(":memory:")
+    planner = QuietPlanner(records, sums=2)
+    asked, ends = [], False
+    for tick in range(20):
+        more = planner(None, tick * SECOND_NS // 5)  # type: ignore[arg-type]  # it does not look at the node
+        ends = more is None
+        if ends:
+            break
+        asked += [(tick, request) for request in more or ()]
+    assert ends
+    assert [request.round for _, request in asked] == [0, 1]
+    assert asked[1][0] - asked[0][0] >= 2
+    assert all(isinstance(request, Request) and request.purpose == PURPOSE for _, request in asked)
+    assert isinstance(records.get("turned-1"), int)
+    records.close()
+
+
+@pytest.mark.slow
+def test_a_real_run_is_exact_and_gives_every_figure() -> None:
+    arguments = ["bench", "secure-sum", "--members", "3", "--length", "257", "--repeats", "1", "--json"]
+    outcome = CliRunner().invoke(app, arguments)
+    assert outcome.exit_code == 0, outcome.output
+    figures = json.loads(outcome.stdout)
+    assert figures["exact"] is True
+    assert set(figures["steps"]) == set(bench.STEPS)
+    assert sum(figures["steps"].values()) == pytest.approx(figures["seconds"], abs=1e-3)
+    assert 0 < figures["seconds"] < 30
+    assert figures["bytes_per_member"] > 4 * 257
+    assert figures["upload_bytes_per_value"] > 4
+    assert {"transport", "members", "length", "repeats", "not_shown", "seconds_all", "disk_sync_seconds"} <= set(
+        figures
+    )
+    assert (figures["members"], figures["length"], figures["repeats"]) == (3, 257, 1)
+
+
+@pytest.mark.slow
+def test_a_published_sum_that_is_not_the_members_sum_ends_the_bench(tmp_path: Path) -> None:
+    directory = tmp_path / "alliance"
+    bench.secure_sum(directory, bench.BenchOptions(members=3, length=8, repeats=1))
+    alliance = bench.Alliance(directory, tuple(sorted(keys(3))))
+    for name in alliance.members:
+        records = Records(directory / name / "node" / "records.sqlite")
+        opened = records.get("opened-0")
+        assert isinstance(opened, dict)
+        records.put("opened-0", {**opened, "sha256": "00" * 32})
+        records.close()
+    with pytest.raises(ProtocolError, match="not the sum of vectors and noise"):
+        bench._verify(alliance, 0)
