@@ -101,6 +101,7 @@ class CoordinatorNode:
         self._running: _Running | None = None
         self._deaths: dict[tuple[int, int], int] = {}
         self._said: set[tuple[str, str]] = set()
+        self._sealed: tuple[bytes, Payload] | None = None  # our newest envelope and what is in it
 
     @property
     def is_done(self) -> bool:
@@ -345,9 +346,13 @@ class CoordinatorNode:
         return [self._say(running.sum.manifest.session, "died", Died(running.sum.digest, reason))]
 
     def _say(self, session: str, step: str, payload: Payload) -> Outgoing:
-        return session, step, seal_envelope(payload, sender=self._limits.coordinator, signer=self._signer)
+        body = seal_envelope(payload, sender=self._limits.coordinator, signer=self._signer)
+        self._sealed = (body, payload)
+        return session, step, body
 
     def _read(self, message: Message, expected: type[PayloadT], *, limit: int = SMALL_BYTES) -> PayloadT:
+        if self._sealed is not None and self._sealed[0] == message.body and isinstance(self._sealed[1], expected):
+            return self._sealed[1]  # the very bytes that we sealed: nothing left to verify
         name = self._limits.coordinator
         return open_envelope(message.body, expected, sender=name, key=self._limits.keys[name], limit=limit)
 
