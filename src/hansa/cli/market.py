@@ -18,16 +18,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from hansa.errors import ConfigurationError, DataError, HansaError
-from hansa.market.calendar import NS_PER_DAY
-from hansa.market.quality import Quality, describe, usual_spacing_ns
-from hansa.market.readers.bars import attach_signed, read_bars
-from hansa.market.readers.binance_depth import read_depth_stream
-from hansa.market.sources import split_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     import polars as pl
+
+    from hansa.market.quality import Quality
 
 app = typer.Typer(help="Import market data into bars, and describe the gaps and faults of bars.", no_args_is_help=True)
 
@@ -110,6 +107,8 @@ def describe_(
     as_json: JsonOption = False,
 ) -> None:
     """Show the gaps and faults of bars."""
+    from hansa.market.quality import describe, usual_spacing_ns
+
     with _one_line_errors():
         bar_ns = None if bar is None else parse_bar(bar)
         options = _Options(market, venue, bar_ns or parse_bar("1m"), clock, price_scale, None, asset, FileFormat.BARS)
@@ -189,6 +188,8 @@ def _plan(paths: Sequence[Path], options: _Options) -> tuple[dict[tuple[str, str
 
 
 def _key(file: Path, options: _Options) -> tuple[str, str]:
+    from hansa.market.sources import split_name
+
     named = split_name(file)
     venue = options.venue or (named and named[0])
     try:
@@ -201,6 +202,9 @@ def _key(file: Path, options: _Options) -> tuple[str, str]:
 
 
 def _read(file: Path, key: tuple[str, str], options: _Options) -> pl.DataFrame:
+    from hansa.market.readers.bars import read_bars
+    from hansa.market.readers.binance_depth import read_depth_stream
+
     market, venue = key
     if options.file_format is FileFormat.BINANCE_DEPTH:
         return read_depth_stream(file, market=market, venue=venue, bar_ns=options.bar_ns)
@@ -219,6 +223,9 @@ def _read(file: Path, key: tuple[str, str], options: _Options) -> pl.DataFrame:
 def _import_all(
     plain: dict[tuple[str, str], Path], signed: dict[tuple[str, str], Path], out: Path, options: _Options
 ) -> list[Quality]:
+    from hansa.market.quality import describe
+    from hansa.market.readers.bars import attach_signed
+
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -250,6 +257,8 @@ def _write(bars: pl.DataFrame, target: Path) -> None:
 
 
 def _print_table(reports: list[Quality]) -> None:
+    from hansa.market.calendar import NS_PER_DAY
+
     table = Table(title="Bars: gaps and faults", box=SIMPLE_HEAD, padding=0, pad_edge=False)
     for name in ("market", "venue"):
         table.add_column(name, no_wrap=True)
