@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import sys
 import time
@@ -81,13 +80,14 @@ def _new_folder(out: Path | None, kind: str) -> Path:
 def _deliver(result: Mapping[str, object], folder: Path, *, as_json: bool) -> None:
     from rich.console import Console
 
+    from hansa.lab.document import as_json as strict_json
     from hansa.lab.report import write_report
     from hansa.lab.tables import show
 
-    (folder / "result.json").write_text(json.dumps(result, indent=1) + "\n")
+    (folder / "result.json").write_text(strict_json(result, indent=1) + "\n")
     write_report(folder / "report.html", result)
     if as_json:
-        sys.stdout.write(json.dumps(result) + "\n")
+        sys.stdout.write(strict_json(result) + "\n")
         return
     console = Console()
     show(console, result)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 from typing import TYPE_CHECKING
 
 from hansa.lab.assessment import ALL_ARMS, METRICS
@@ -62,6 +64,19 @@ def document(
     }
 
 
+def as_json(result: Mapping[str, object], *, indent: int | None = None) -> str:
+    """Return a document as JSON that every parser reads: what is not a finite number is null.
+
+    Args:
+        result: The document.
+        indent: Spaces a level; none for one line.
+
+    >>> as_json({"lead": float("nan")})
+    '{"lead": null}'
+    """
+    return json.dumps(_finite(result), indent=indent, allow_nan=False)
+
+
 def errors(assessment: Assessment) -> dict[str, dict[str, object]]:
     """Return errors by arm: `mape`, `rmse` and the ends of their 90 % intervals."""
     found: dict[str, dict[str, object]] = {}
@@ -93,3 +108,13 @@ def privacy(alliance: Alliance, constitution: Constitution) -> list[dict[str, ob
         for row in budgets(alliance)
         if row["purpose"] in purposes
     ]
+
+
+def _finite(value: object) -> object:
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, dict):
+        return {key: _finite(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(one) for one in value]
+    return value
