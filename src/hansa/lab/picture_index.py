@@ -8,6 +8,7 @@ hatched. Shaded: the training span. Triangles: alerts (up, from below) and known
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
 from hansa.lab.picture_axes import DAY_NS, Scale, day, day_ticks, moment
@@ -72,6 +73,13 @@ def span_of(indices: Sequence[Index], train_ns: tuple[int, int] | None) -> tuple
     return min([*stamps, *(train_ns or ())]), max([*stamps, *(train_ns or ())])
 
 
+def cell_width(indices: Sequence[Index], fit_ns: int) -> int:
+    """Return a round length of a cell, at least `fit_ns` and a whole number of bars, so that no cell lacks a bar."""
+    gaps = (after - before for index in indices for before, after in pairwise(index.ts_ns) if after > before)
+    bar_ns = min(gaps, default=1)
+    return next((one for one in CELLS_NS if one >= fit_ns and one % bar_ns == 0), -(-max(fit_ns, 1) // bar_ns) * bar_ns)
+
+
 def index_picture(indices: Sequence[Index], train_ns: tuple[int, int] | None, *, name: str, width: float) -> Markup:
     """Draw the strips and lines.
 
@@ -83,7 +91,7 @@ def index_picture(indices: Sequence[Index], train_ns: tuple[int, int] | None, *,
     """
     start_ns, end_ns = span_of(indices, train_ns) or (0, 1)
     scale = Scale(start_ns, end_ns, 0.0, width)
-    width_ns = next((one for one in CELLS_NS if (end_ns - start_ns) / one <= width / PIXELS_PER_CELL), CELLS_NS[-1])
+    width_ns = cell_width(indices, int((end_ns - start_ns) * PIXELS_PER_CELL / width))
     height = len(indices) * BLOCK + 24
     parts = [_hatch(name)]
     for place, index in enumerate(indices):

@@ -104,7 +104,7 @@ def _errors(reading: Reading) -> Markup:
         "p", text("Bar: mean over members. Line across its end: 90 % interval, bootstrapped over blocks of days.")
     )
     pictures = (
-        tag("figure", tag("h3", text(name)), error_picture(reading.arms, metric))
+        _figure(name, error_picture(reading.arms, metric))
         for metric, name in (("mape", "MAPE"), ("rmse", "RMSE of the log cost"))
     )
     return _section(
@@ -139,49 +139,39 @@ def _index(reading: Reading) -> Markup:
 
 
 def _seeds(reading: Reading) -> Markup:
-    parts = []
+    parts, twins = [], []
     if reading.seeds is not None:
+        ratios = [[seed, f"{ratio:.3f}"] for seed, ratio in reading.seeds.ratios]
         words = "A dot is a seed, the band the 90 % interval of the mean."
-        parts.append(
-            tag("figure", tag("h3", text("By seed")), seeds_picture(reading.seeds), tag("figcaption", text(words)))
-        )
+        parts.append(_figure("By seed", seeds_picture(reading.seeds), words))
+        twins.append(table("MAPE with state / MAPE local, by seed", ["seed", "ratio"], ratios))
     if reading.sweep:
-        noise = number(mapping(reading.document.get("scenario")).get("view_noise"))
-        known = (
-            "" if noise is None else f" 1 is what was measured on real venues: {noise:.2f} times the state's variance."
-        )
-        words = f"How noisy a broker's view is decides what sharing brings.{known}"
-        points = reading.sweep
-        if reading.seeds is not None and all(factor != 1 for factor, _ in points):
-            points = tuple(sorted((*points, (1.0, reading.seeds.mean.value))))
-        parts.append(
-            tag("figure", tag("h3", text("By view noise")), sweep_picture(points), tag("figcaption", text(words)))
+        points, words = _sweep_points(reading)
+        parts.append(_figure("By view noise", sweep_picture(points), words))
+        ratios = [[f"{factor:g}", f"{ratio:.3f}"] for factor, ratio in points]
+        twins.append(
+            table("MAPE with state / MAPE local, by view noise", ["times the measured noise", "ratio"], ratios)
         )
     if not parts:
         return NOTHING
-    twin = []
-    if reading.seeds is not None:
-        twin.append(
-            table(
-                "MAPE with state / local by seed",
-                ["seed", "ratio"],
-                [[seed, f"{ratio:.3f}"] for seed, ratio in reading.seeds.ratios],
-            )
-        )
-    if reading.sweep:
-        twin.append(
-            table(
-                "by view noise",
-                ["times measured", "ratio"],
-                [[f"{factor:g}", f"{ratio:.3f}"] for factor, ratio in reading.sweep],
-            )
-        )
     return _section(
         "Would it be so again?",
         tag("p", text(SEEDS_WORDS)),
         tag("div", *parts, class_="grid"),
-        _twin(joined(twin)),
+        _twin(joined(twins)),
     )
+
+
+def _sweep_points(reading: Reading) -> tuple[tuple[tuple[float, float], ...], str]:
+    """Return the sweep with the seeds' mean at the measured noise, and the words below it."""
+    words = "How noisy a broker's view is decides what sharing brings."
+    noise = number(mapping(reading.document.get("scenario")).get("view_noise"))
+    if noise is not None:
+        words += f" 1 is what was measured on real venues: {noise:.2f} times the state's variance."
+    if reading.seeds is None or any(factor == 1 for factor, _ in reading.sweep):
+        return reading.sweep, words
+    points = tuple(sorted((*reading.sweep, (1.0, reading.seeds.mean.value))))
+    return points, f"{words} The point there is the mean of the seeds beside it; the others are of fewer seeds."
 
 
 def _timeline(reading: Reading) -> Markup:
@@ -207,10 +197,10 @@ def _timeline(reading: Reading) -> Markup:
 def _costs(reading: Reading) -> Markup:
     parts, twins = [], []
     if reading.budgets:
-        parts.append(tag("figure", tag("h3", text("Privacy budget spent (epsilon)")), budgets_picture(reading.budgets)))
+        parts.append(_figure("Privacy budget spent (epsilon)", budgets_picture(reading.budgets)))
         twins.append(budgets_table(reading.budgets))
     if reading.sent_bytes:
-        parts.append(tag("figure", tag("h3", text("Bytes that left each member")), bytes_picture(reading.sent_bytes)))
+        parts.append(_figure("Bytes that left each member", bytes_picture(reading.sent_bytes)))
         twins.append(bytes_table(reading.sent_bytes))
     if not parts:
         return NOTHING
@@ -249,6 +239,11 @@ def _further(reading: Reading) -> Markup:
 
 def _section(title: str, *parts: Markup) -> Markup:
     return tag("section", tag("h2", text(title)), *parts)
+
+
+def _figure(title: str, drawn: Markup, words: str = "") -> Markup:
+    caption = tag("figcaption", text(words)) if words else NOTHING
+    return tag("figure", tag("h3", text(title)), drawn, caption)
 
 
 def _sentences(sentences: Sequence[str]) -> Markup:

@@ -159,8 +159,10 @@ pre{background:var(--wash);border-radius:6px;padding:10px 12px;overflow-x:auto;m
 .allowed{fill:var(--wash);stroke:var(--line)}
 @media (max-width:759px){.wide{display:none}.narrow{display:block}main{padding:20px 12px 40px}section{padding:14px}
   dl{grid-template-columns:1fr;gap:0}dd{margin-bottom:8px}}
+@media (max-width:480px){.grid svg text{font-size:16px}.grid svg .s{font-size:13.5px}}
 @media print{body{font-size:11pt;background:#fff}main{max-width:none;padding:0}
   section,figure,.tiles li{break-inside:avoid}details::details-content{content-visibility:visible;block-size:auto}
   section{border-color:#bbb;margin-top:10px}.scroll{max-height:none;overflow:visible}
-  .wide{display:block}.narrow{display:none}}
+  .wide{display:block}.narrow{display:none}.grid{grid-template-columns:repeat(2,minmax(0,1fr))}
+  table{font-size:8pt}th,td{white-space:normal}}
 """

@@ -119,7 +119,7 @@ def _data_limits(reading: Reading) -> list[str]:
     days = days_tested(reading)
     if days is not None and days < FEW_DAYS:
         found.append(
-            f"Errors were measured on {days:.0f} days. A bootstrap over so few days is rough, and its intervals do not "
+            f"Errors were measured on {days:.1f} days. A bootstrap over so few days is rough, and its intervals do not "
             "hold what another month or another market would change."
         )
     if reading.is_simulated:
@@ -265,9 +265,7 @@ def tiles(reading: Reading) -> list[tuple[str, str]]:
     published = sum(one.is_published for one in reading.sums)
     if reading.sums:
         died = len(reading.sums) - published
-        found.append(
-            (f"{published}", "secure sums opened" + (f", {died} attempts died" if died else ", no attempt died"))
-        )
+        found.append((f"{published}", "secure sums opened" + (f"; {died} more died" if died else "; no attempt died")))
     whole = number(mapping(reading.document.get("steps")).get("whole"))
     if whole is not None:
         found.append((f"{1e3 * whole:.0f} ms", "for the median sum, from announcement to result"))
