@@ -13,28 +13,29 @@ from __future__ import annotations
 import os
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import joblib
 import numpy as np
 import polars as pl
+from scipy import stats
 
 from hansa.crypto.signature import SigningKey
 from hansa.federation.forecasting import ARMS, basket_rows, forecast
 from hansa.federation.views import load_views, views_of
 from hansa.lab.alliance import copy_of, found
-from hansa.lab.assessment import Assessment, Bench, assess, omniscient_forecasts
+from hansa.lab.assessment import METRICS, Assessment, Bench, assess, omniscient_forecasts
 from hansa.lab.charter import charter
 from hansa.lab.collection import final_hash, forecasts
 from hansa.lab.conduct import Span, conduct, set_up
-from hansa.lab.document import document, interval
+from hansa.lab.document import Arms, document, errors, nested, ratios
 from hansa.lab.rehearsal import rehearse
 from hansa.lab.twins import Scenario, simulate
 from hansa.lab.warnings import volatility_index, warn
 from hansa.market.measures import compute
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from jaxtyping import Float
@@ -136,14 +137,14 @@ def demo(
     result = _result(alliance, scene, made[0], seconds=time.monotonic() - started)
     result |= chaos
     if len(seeds) > 1:
-        result["seeds"] = _other_seeds(result, seeds, members, progress)
-        result["view_noise"] = _sweep(members, progress)
+        result |= over_seeds(result, seeds, members=members, progress=progress)
+        result["view_noise"] = sweep(members=members, progress=progress)
     result["seconds"] = round(time.monotonic() - started, 2)
     return result
 
 
-def rehearsed(seed: int, *, members: int = 5, noise_factor: float = 1.0) -> dict[str, float]:
-    """Rehearse one seed in memory; return the errors and ratios that the sweep needs."""
+def rehearsed(seed: int, *, members: int = 5, noise_factor: float = 1.0) -> dict[str, Arms]:
+    """Rehearse one seed in memory; return `errors` and `ratios` as in the demo's document."""
     scene = stage(seed, members=members, noise_factor=noise_factor)
     keys = {name: SigningKey.generate().public for name in scene.scenario.names}
     constitution = scene.constitution(keys, SigningKey.generate().public, steps=0)
@@ -159,7 +160,7 @@ def rehearsed(seed: int, *, members: int = 5, noise_factor: float = 1.0) -> dict
         for arm in ARMS:
             arms[arm][name] = made[arm]
     scored = assess(bench, arms | omniscient_forecasts(bench), levelled(bench, scene.truth()))
-    return _ratios(scored)
+    return {"errors": errors(scored), "ratios": ratios(scored)}
 
 
 def levelled(bench: Bench, truth: Float[np.ndarray, "time basket"]) -> Float[np.ndarray, "time basket"]:
@@ -199,8 +200,8 @@ def _result(alliance: Alliance, scene: Stage, constitution: Constitution, *, sec
     return result | {
         "outcome": "true log cost of the next bar, at the level at which the members trade",
         "other_outcomes": {
-            "truth_at_its_own_level": _ratios(own_level),
-            "members_exact_state": _ratios(next_state),
+            "truth_at_its_own_level": _state_ratios(own_level),
+            "members_exact_state": _state_ratios(next_state),
         },
         "alerts": alert_table(result, views, scene, bench),
         "scenario": {
@@ -240,60 +241,85 @@ def _log_range(scene: Stage, member: str, market: str) -> Float[np.ndarray, " ti
     return compute(bars, ["log_range"])["log_range"].to_numpy().astype(np.float64)
 
 
-def _other_seeds(
-    result: Mapping[str, object], seeds: Sequence[int], members: int, progress: Progress
+def over_seeds(
+    result: Mapping[str, Any], seeds: Sequence[int], *, members: int, progress: Progress
 ) -> dict[str, object]:
-    rest = list(seeds[1:])
-    task = progress.add_task("other seeds, in memory", total=len(rest))
-    found = [_first_ratios(result)]
-    for one in _parallel([(seed, members, 1.0) for seed in rest]):
+    """Rehearse the other seeds and return `errors` and `ratios` as means over all of them, and `seeds` one by one.
+
+    Intervals of `errors` and `ratios` are of the mean over these very markets (half-widths of independent block
+    bootstraps, added in squares); `seeds.interval` is wider: of the mean over such markets, by Student's t.
+    """
+    task = progress.add_task("other seeds, in memory", total=len(seeds) - 1)
+    first = {arm: _flat(row) for arm, row in result["ratios"].items()}
+    found: list[Mapping[str, Arms]] = [{"errors": result["errors"], "ratios": first}]
+    for one in _rehearsals([(seed, members, 1.0) for seed in seeds[1:]]):
         found.append(one)
         progress.advance(task)
-    ratios = np.array([one["mape"] for one in found])
-    low, high = _t_interval(ratios)
+    values = [one["ratios"]["federated_state"]["mape"] for one in found]
+    combined = mean_of([one["ratios"] for one in found])
     return {
-        "seeds": list(seeds),
-        "mape_ratio": ratios.tolist(),
-        "mean": float(ratios.mean()),
-        "interval": [low, high],
-        "rehearsed": rest,
+        "errors": mean_of([one["errors"] for one in found]),
+        "ratios": nested(combined),
+        "first_seed": {"errors": result["errors"], "ratios": result["ratios"]},
+        "seeds": {
+            "seeds": list(seeds),
+            "mape_ratio": values,
+            "mean": combined["federated_state"]["mape"],
+            "interval": _over_markets(np.array(values)),
+            "rehearsed": list(seeds[1:]),
+        },
     }
 
 
-def _sweep(members: int, progress: Progress) -> list[dict[str, object]]:
-    task = progress.add_task("sweep of view noise, in memory", total=len(SWEEP) * len(SWEEP_SEEDS))
+def mean_of(found: Sequence[Arms]) -> Arms:
+    """Return the mean of each arm's numbers over independent seeds, with the intervals of the mean."""
+    return {
+        arm: {
+            **{metric: float(np.mean([one[arm][metric] for one in found])) for metric in METRICS},
+            **{f"{metric}_interval": _interval_of_mean([one[arm] for one in found], metric) for metric in METRICS},
+        }
+        for arm in found[0]
+    }
+
+
+def sweep(*, members: int, progress: Progress) -> list[dict[str, object]]:
+    """Rehearse other view noise; return the ratio of MAPE, with state / local, by multiple of the calibrated noise."""
     jobs = [(seed, members, factor) for factor in SWEEP for seed in SWEEP_SEEDS]
+    task = progress.add_task("sweep of view noise, in memory", total=len(jobs))
     rows: dict[float, list[float]] = {}
-    for (_, _, factor), one in zip(jobs, _parallel(jobs), strict=True):
-        rows.setdefault(factor, []).append(one["mape"])
+    for (_, _, factor), one in zip(jobs, _rehearsals(jobs), strict=True):
+        rows.setdefault(factor, []).append(one["ratios"]["federated_state"]["mape"])
         progress.advance(task)
     return [{"factor": factor, "mape_ratio": float(np.mean(found))} for factor, found in rows.items()]
 
 
-def _parallel(jobs: Sequence[tuple[int, int, float]]) -> list[dict[str, float]]:
+def _over_markets(values: Float[np.ndarray, " seed"]) -> list[float]:
+    half = stats.t.ppf(0.95, values.size - 1) * values.std(ddof=1) / np.sqrt(values.size)
+    return [float(values.mean() - half), float(values.mean() + half)]
+
+
+def _flat(row: Mapping[str, Mapping[str, float]]) -> dict[str, Any]:
+    flat: dict[str, Any] = {metric: one["estimate"] for metric, one in row.items()}
+    return flat | {f"{metric}_interval": [one["low"], one["high"]] for metric, one in row.items()}
+
+
+def _interval_of_mean(found: Sequence[Mapping[str, Any]], metric: str) -> list[float]:
+    centre = np.array([one[metric] for one in found])
+    ends = np.array([one[f"{metric}_interval"] for one in found])
+    below, above = np.sqrt(((ends - centre[:, None]) ** 2).sum(axis=0)) / len(found)
+    return [float(centre.mean() - below), float(centre.mean() + above)]
+
+
+def _rehearsals(jobs: Sequence[tuple[int, int, float]]) -> Iterator[dict[str, Arms]]:
     workers = min(os.cpu_count() or 1, len(jobs))
     call = joblib.delayed(_rehearse_job)
-    return list(joblib.Parallel(n_jobs=workers, return_as="generator")(call(job) for job in jobs))
+    yield from joblib.Parallel(n_jobs=workers, return_as="generator")(call(job) for job in jobs)
 
 
-def _rehearse_job(job: tuple[int, int, float]) -> dict[str, float]:
+def _rehearse_job(job: tuple[int, int, float]) -> dict[str, Arms]:
     seed, members, factor = job
     return rehearsed(seed, members=members, noise_factor=factor)
 
 
-def _first_ratios(result: Mapping[str, object]) -> dict[str, float]:
-    ratios = result["ratios"]
-    state = ratios["federated_state"] if isinstance(ratios, dict) else {}
-    return {metric: float(state[metric]["estimate"]) for metric in ("mape", "rmse")}
-
-
-def _ratios(scored: Assessment) -> dict[str, float]:
-    return {metric: interval(one)["estimate"] for metric, one in scored.ratios["federated_state"].items()}
-
-
-def _t_interval(values: Float[np.ndarray, " seed"]) -> tuple[float, float]:
-    """Return the 90 % interval of a mean over seeds, by Student's t."""
-    from scipy import stats  # noqa: PLC0415 - half a second that only a demo with several seeds needs
-
-    half = stats.t.ppf(0.95, values.size - 1) * values.std(ddof=1) / np.sqrt(values.size)
-    return float(values.mean() - half), float(values.mean() + half)
+def _state_ratios(scored: Assessment) -> dict[str, float]:
+    return {metric: one.estimate for metric, one in scored.ratios["federated_state"].items()}

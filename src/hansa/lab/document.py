@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from hansa.lab.assessment import ALL_ARMS, METRICS
 from hansa.lab.collection import (
@@ -23,7 +23,10 @@ if TYPE_CHECKING:
     from hansa.governance.constitution import Constitution
     from hansa.lab.alliance import Alliance
     from hansa.lab.assessment import Assessment
-    from hansa.model.evaluation import Interval
+    from hansa.model.evaluation import Interval, Metric
+
+Arms: TypeAlias = "dict[str, dict[str, Any]]"
+"""By arm: `mape`, `rmse`, `mape_interval`, `rmse_interval`."""
 
 
 def document(
@@ -50,7 +53,7 @@ def document(
         "rounds": len(published),
         "seconds": round(seconds, 2),
         "errors": errors(assessment),
-        "ratios": {arm: {metric: interval(assessment.ratios[arm][metric]) for metric in METRICS} for arm in ALL_ARMS},
+        "ratios": nested(ratios(assessment)),
         "per_member": {name: dict(found) for name, found in assessment.per_member.items()},
         "choices": choices(alliance),
         "lsi": index_series(alliance),
@@ -77,22 +80,33 @@ def as_json(result: Mapping[str, object], *, indent: int | None = None) -> str:
     return json.dumps(_finite(result), indent=indent, allow_nan=False)
 
 
-def errors(assessment: Assessment) -> dict[str, dict[str, object]]:
+def errors(assessment: Assessment) -> Arms:
     """Return errors by arm: `mape`, `rmse` and the ends of their 90 % intervals."""
-    found: dict[str, dict[str, object]] = {}
-    for arm in ALL_ARMS:
-        row: dict[str, object] = {}
-        for metric in METRICS:
-            one = assessment.errors[arm][metric]
-            row[metric] = one.estimate
-            row[f"{metric}_interval"] = [one.low, one.high]
-        found[arm] = row
-    return found
+    return {arm: _with_intervals(assessment.errors[arm]) for arm in ALL_ARMS}
 
 
-def interval(one: Interval) -> dict[str, float]:
-    """Return an interval for JSON."""
-    return {"estimate": one.estimate, "low": one.low, "high": one.high}
+def ratios(assessment: Assessment) -> Arms:
+    """Return ratios to `local` by arm, in the form of `errors`."""
+    return {arm: _with_intervals(assessment.ratios[arm]) for arm in ALL_ARMS}
+
+
+def nested(found: Arms) -> dict[str, dict[str, dict[str, float]]]:
+    """Return numbers by arm in the document's form of ratios: `{metric: {estimate, low, high}}`."""
+    return {
+        arm: {
+            metric: dict(zip(("estimate", "low", "high"), (row[metric], *row[f"{metric}_interval"]), strict=True))
+            for metric in METRICS
+        }
+        for arm, row in found.items()
+    }
+
+
+def _with_intervals(found: Mapping[Metric, Interval]) -> dict[str, Any]:
+    row: dict[str, Any] = {}
+    for metric in METRICS:
+        row[metric] = found[metric].estimate
+        row[f"{metric}_interval"] = [found[metric].low, found[metric].high]
+    return row
 
 
 def privacy(alliance: Alliance, constitution: Constitution) -> list[dict[str, object]]:

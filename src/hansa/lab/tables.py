@@ -53,7 +53,8 @@ def show(console: Console, result: Mapping[str, Any]) -> None:
 
 
 def _errors(result: Mapping[str, Any]) -> Table:
-    table = Table(title="Error of the next bar's liquidity cost, mean over members [90 % day-block bootstrap]")
+    seeds = f" and {len(result['seeds']['seeds'])} seeds" if "seeds" in result else ""
+    table = Table(title=f"Error of the next bar's cost, mean over members{seeds}, 90 % block-bootstrap interval")
     table.title_justify = "left"
     for name in ("arm", "MAPE %", "RMSE, log units", "MAPE / local"):
         table.add_column(name, justify="left" if name == "arm" else "right", no_wrap=True)
@@ -91,7 +92,7 @@ def _seeds(console: Console, result: Mapping[str, Any]) -> None:
         console.print(
             f"MAPE, federated with state / local, {len(seeds['seeds'])} seeds: [bold]{seeds['mean']:.3f}[/bold] "
             f"[{seeds['interval'][0]:.3f}, {seeds['interval'][1]:.3f}] ({found}; the first over processes, "
-            "the others added in memory)"
+            "the others added in memory; interval over such markets)"
         )
     if "view_noise" in result:
         noise = result["scenario"]["view_noise"]
