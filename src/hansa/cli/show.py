@@ -88,22 +88,26 @@ def summary(path: Path) -> dict[str, object]:
 
 
 def _tables(node: dict[str, object]) -> list[RenderableType]:
+    from rich.markup import escape
     from rich.table import Table
+    from rich.text import Text
 
     tables: list[RenderableType] = []
     sums = node["sums"]
     counts = ", ".join(f"{count} {state}" for state, count in sums.items()) if isinstance(sums, dict) else ""
     sessions = Table(title=f"{node['node']}: sums ({counts or 'none yet'})", title_justify="left")
-    for name in ("session", "values", "state", "members", "seconds", "why"):
-        sessions.add_column(name, justify="right" if name in {"values", "seconds"} else "left")
+    for name in ("session", "values", "state", "cohort", "seconds", "why"):
+        sessions.add_column(
+            name, justify="left" if name in {"session", "state", "why"} else "right", no_wrap=name == "session"
+        )
     for row in _rows(node, "sessions"):
         sessions.add_row(
             str(row["session"]),
             f"{row['length']:,}",
             str(row["state"]),
-            str(row["members"] or ""),
+            str(len(str(row["members"]).split())) if row["members"] else "",
             _seconds(row["announce_ns"], row["closed_ns"]),
-            str(row["reason"] or ""),
+            escape(str(row["reason"] or "")),
         )
     tables.append(sessions)
     if _rows(node, "index"):
@@ -118,11 +122,12 @@ def _tables(node: dict[str, object]) -> list[RenderableType]:
         tables.append(index)
     if _rows(node, "budgets"):
         tables.append(_budget_table(_rows(node, "budgets")))
-    notes = (f"[yellow]{row['session']} {row['step']}: {row['reason']}[/yellow]" for row in _rows(node, "notes"))
+    notes = (Text(f"{row['session']} {row['step']}: {row['reason']}", "yellow") for row in _rows(node, "notes"))
     return [*tables, *notes]
 
 
 def _budget_table(rows: list[dict[str, object]]) -> RenderableType:
+    from rich.markup import escape
     from rich.table import Table
 
     table = Table(title="privacy budget", title_justify="left")
@@ -130,7 +135,11 @@ def _budget_table(rows: list[dict[str, object]]) -> RenderableType:
         table.add_column(name)
     for row in rows[:SHOWN_SESSIONS]:
         table.add_row(
-            str(row["purpose"]), str(row["period"]), f"{row['epsilon']:.3f}", f"{row['allowed']:g}", f"{row['delta']:g}"
+            escape(str(row["purpose"])),
+            str(row["period"]),
+            f"{row['epsilon']:.3f}",
+            f"{row['allowed']:g}",
+            f"{row['delta']:g}",
         )
     return table
 
