@@ -80,7 +80,7 @@ def summary(path: Path) -> dict[str, object]:
                 "SELECT basket, ts_ns, value FROM series AS s WHERE name = 'lsi' AND ts_ns = "
                 "(SELECT max(ts_ns) FROM series WHERE name = 'lsi' AND basket = s.basket) ORDER BY basket"
             ),
-            "alerts": records.rows("SELECT * FROM alert ORDER BY ts_ns DESC LIMIT ?", SHOWN_SESSIONS),
+            "alerts": records.rows("SELECT * FROM alert ORDER BY ts_ns DESC LIMIT ?", 5 * SHOWN_SESSIONS),
             "notes": records.rows("SELECT * FROM note ORDER BY time_ns DESC LIMIT ?", SHOWN_SESSIONS),
         }
     finally:
@@ -95,6 +95,7 @@ def _tables(node: dict[str, object]) -> list[RenderableType]:
     tables: list[RenderableType] = []
     sums = node["sums"]
     counts = ", ".join(f"{count} {state}" for state, count in sums.items()) if isinstance(sums, dict) else ""
+    counts += f"; the newest {SHOWN_SESSIONS}" if len(_rows(node, "sessions")) == SHOWN_SESSIONS else ""
     sessions = Table(title=f"{node['node']}: sums ({counts or 'none yet'})", title_justify="left")
     for name in ("session", "values", "state", "cohort", "seconds", "why"):
         sessions.add_column(
