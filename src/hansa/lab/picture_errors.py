@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from hansa.lab.report_reading import Arm, Estimate, Seeds
 
 WIDTH: Final = 420.0
-ROW: Final = 56.0
+ROW: Final = 58.0
 OWN: Final = "federated_state"
 METRIC_TITLES: Final = {"mape": "MAPE, per cent of the cost", "rmse": "RMSE, log units"}
 
@@ -163,7 +163,7 @@ def _row(arm: Arm, metric: str, scale: Scale, top: float) -> Markup:
                 class_="whisker",
             )
         )
-    parts.append(label(0, top + 47, _small(arm, metric), kind="s"))
+    parts.append(label(0, top + 48.5, _small(arm, metric), kind="s"))
     return tag("g", tag("title", text(f"{arm.title}: {ranged(one, metric)}")), *parts)
 
 
