@@ -18,7 +18,7 @@ from hansa.lab.document import as_json
 from hansa.lab.picture_axes import DAY_NS, Scale, day_ticks, round_ticks
 from hansa.lab.picture_index import cells, index_picture
 from hansa.lab.report import page, write_report
-from hansa.lab.report_markup import tag, text
+from hansa.lab.report_markup import clipped, tag, text
 from hansa.lab.report_reading import ARM_TITLES, Index, read
 from hansa.lab.report_style import ramp, stylesheet
 from hansa.lab.report_words import findings, headline, limits, warnings_in_words
@@ -85,7 +85,7 @@ def sum_row(position: int, purpose: str, *, state: str = "published", reason: st
         "cohort_ns": start + 50_000_000,
         "certificate_ns": start + 70_000_000 if is_open else None,
         "recover_ns": None,
-        "closed_ns": start + 80_000_000 if is_open else None,
+        "closed_ns": start + 80_000_000,
         "members": "north south",
         "reason": reason,
     }
@@ -266,8 +266,10 @@ def test_a_document_without_a_part_still_gives_a_page(missing: str) -> None:
 
 @pytest.mark.parametrize("junk", [None, math.nan, "text", 7, [], [[None]], {"EUR-USD": None}, {"local": {"mape": "x"}}])
 def test_a_part_of_another_type_is_left_out(junk: object) -> None:
-    for key in small():
-        outline(page(small() | {key: junk}))
+    pages = [page(small() | {key: junk}) for key in small()]
+    outline(pages[0])
+    assert all(one.startswith("<!DOCTYPE html>") for one in pages)
+    outline(page(dict.fromkeys(small(), junk)))
 
 
 def test_bars_without_an_index_are_hatched_and_break_the_line() -> None:
@@ -309,7 +311,15 @@ def test_an_attempt_that_died_is_crossed_and_says_why() -> None:
     whole = page(small())
     assert "cohort below the minimum" in whole
     assert 'class="died"' in whole
+    assert [*read(small()).sums[1].phases()] == ["upload", "waiting"]
     assert "secure sums opened; 1 more died" in whole
+
+
+def test_long_names_are_clipped_in_pictures_and_whole_in_tables() -> None:
+    name = "a-member-with-a-name-that-would-run-out-of-its-picture"
+    drawn, _, tables = page(small() | {"bytes_per_member": {name: 10}}).partition("Bytes that left each member, by")
+    assert clipped(name, 36) in drawn
+    assert f'<th scope="row">{name}</th>' in tables
 
 
 def test_a_repeated_system_index_is_drawn_once() -> None:

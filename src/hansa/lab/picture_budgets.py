@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from hansa.lab.picture_axes import Scale
-from hansa.lab.report_markup import Markup, label, picture, table, tag, text
+from hansa.lab.report_markup import Markup, clipped, label, picture, table, tag, text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -27,13 +27,13 @@ def budgets_picture(budgets: Sequence[Budget]) -> Markup:
     parts = []
     for place, one in enumerate(budgets):
         top = place * ROW
-        parts.append(label(0, top + 14, one.purpose))
+        parts.append(label(0, top + 14, clipped(one.purpose, 32)))
         parts.append(label(WIDTH, top + 14, _spent(one), kind="b", anchor="end"))
         if one.allowed is not None:
             parts.append(tag("rect", x=0, y=top + 20, width=scale(one.allowed), height=14, class_="allowed"))
         title = tag("title", text(f"{one.purpose}: {_spent(one)}"))
         parts.append(tag("rect", title, x=0, y=top + 20, width=scale(one.epsilon), height=14, class_="bar-own"))
-        parts.append(label(0, top + 48, _unit(one), kind="s"))
+        parts.append(label(0, top + 48, clipped(_unit(one), 72), kind="s"))
     return picture(
         "budgets",
         parts,
@@ -71,7 +71,7 @@ def bytes_picture(sent_bytes: Mapping[str, float]) -> Markup:
     parts = []
     for place, (name, sent) in enumerate(sent_bytes.items()):
         top = place * THIN_ROW
-        parts.append(label(0, top + 14, name))
+        parts.append(label(0, top + 14, clipped(name, 36)))
         parts.append(label(WIDTH, top + 14, f"{sent / 1e3:,.1f} kB", kind="b", anchor="end"))
         title = tag("title", text(f"{name}: {sent:,.0f} bytes"))
         parts.append(tag("rect", title, x=0, y=top + 19, width=scale(sent), height=8, class_="bar"))

@@ -10,7 +10,7 @@ import math
 from typing import TYPE_CHECKING, Final
 
 from hansa.lab.picture_axes import Scale, round_ticks
-from hansa.lab.report_markup import Markup, joined, label, picture, table, tag, text
+from hansa.lab.report_markup import Markup, clipped, joined, label, picture, table, tag, text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -144,7 +144,7 @@ def ranged(one: Estimate | None, metric: str) -> str:
 def _row(arm: Arm, metric: str, scale: Scale, top: float) -> Markup:
     one = arm.errors.get(metric)
     is_own = arm.name == OWN
-    parts = [label(0, top + 14, arm.title, kind="b" if is_own else None)]
+    parts = [label(0, top + 14, clipped(arm.title, 36), kind="b" if is_own else None)]
     parts.append(label(WIDTH, top + 14, shown(one, metric), kind="b", anchor="end"))
     if one is None:
         return tag("g", *parts)

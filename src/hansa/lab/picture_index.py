@@ -12,7 +12,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
 from hansa.lab.picture_axes import DAY_NS, Scale, day, day_ticks, moment
-from hansa.lab.report_markup import Markup, joined, label, picture, table, tag, text
+from hansa.lab.report_markup import Markup, clipped, joined, label, picture, table, tag, text
 from hansa.lab.report_style import STEPS
 
 if TYPE_CHECKING:
@@ -145,7 +145,7 @@ def _block(
     floor = line + LINE
     end = scale.right
     parts = [
-        label(0, top + 16, index.name, kind="b"),
+        label(0, top + 16, clipped(index.name, 32), kind="b"),
         tag("rect", x=0, y=strip, width=end, height=STRIP, class_="ground"),
         _strip(found, scale, strip, width_ns, name),
         tag("rect", x=0, y=line, width=end, height=LINE, class_="ground"),

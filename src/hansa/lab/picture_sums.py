@@ -11,7 +11,7 @@ import math
 from typing import TYPE_CHECKING, Final
 
 from hansa.lab.picture_axes import Scale, round_ticks
-from hansa.lab.report_markup import Markup, joined, label, picture, table, tag, text
+from hansa.lab.report_markup import Markup, clipped, joined, label, picture, table, tag, text
 from hansa.lab.report_style import PURPOSE_COLOURS
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def sums_picture(sums: Sequence[Sum], *, name: str, width: float) -> Markup:
     for lane, purpose in enumerate(purposes):
         own = [one for one in sums if one.purpose == purpose]
         top = lane * LANE
-        parts.append(label(0, top + 14, f"{purpose}: {_count(own)}"))
+        parts.append(label(0, top + 14, f"{clipped(purpose, 24)}: {_count(own)}"))
         parts.append(tag("rect", x=0, y=top + 20, width=width, height=BAR, class_="ground"))
         parts.extend(_bar(one, scale, top + 20) for one in own)
     parts.append(_seconds(scale, floor))
@@ -92,7 +92,7 @@ def _enlarged(newest: Sequence[Sum], width: float, top: float) -> Markup:
     start, end = newest[0].announced, newest[-1].end
     scale = Scale(start, end, 0.0, width)
     parts = [
-        label(0, top + 16, f"the newest {len(newest)}, enlarged"),
+        label(0, top + 16, f"the newest {len(newest)} (grey above), enlarged"),
         tag("rect", x=0, y=top + 22, width=width, height=28, class_="ground"),
         *(_bar(one, scale, top + 22, height=28.0) for one in newest),
     ]
@@ -119,10 +119,11 @@ def _bar(one: Sum, scale: Scale, top: float, *, height: float = BAR) -> Markup:
             "rect", x=left, y=top, width=f"{max(right - left, 0.7):.2f}", height=height, class_=f"{kind} {step}"
         )
         parts.append(drawn)
-    if not one.is_published:
-        left, right = scale(one.announced), max(scale(one.end), scale(one.announced) + 6)
-        parts.append(tag("rect", x=left, y=top, width=right - left, height=height, class_="died"))
-        x, y = (left + right) / 2, top + height / 2
+    if one.is_dead:
+        width = max(scale(one.end) - scale(one.announced), 6.0)
+        left = min(scale(one.announced), scale.right - width)
+        parts.append(tag("rect", x=left, y=top, width=width, height=height, class_="died"))
+        x, y = left + width / 2, top + height / 2
         parts.append(tag("path", d=f"M{x - 4:.1f} {y - 4:g}l8 8m0 -8l-8 8", class_="died"))
     return tag("g", *parts)
 
@@ -139,7 +140,7 @@ def _seconds(scale: Scale, floor: float) -> Markup:
 
 def _count(own: Sequence[Sum]) -> str:
     published = sum(one.is_published for one in own)
-    died = len(own) - published
+    died = sum(one.is_dead for one in own)
     lengths = sorted(one.length for one in own if one.length is not None)
     words = f"{published} {'sum' if published == 1 else 'sums'}"
     if lengths:

@@ -181,10 +181,12 @@ def _timeline(reading: Reading) -> Markup:
         tag("div", sums_picture(reading.sums, name=f"sums-{kind}", width=width), class_=kind)
         for kind, width in (("wide", WIDE), ("narrow", NARROW))
     )
+    died = [("died", "died: crossed, nothing opened")] if any(one.is_dead for one in reading.sums) else []
     steps = _legend(
         ("p-other upload", "upload, with the members' computing"),
         ("p-other agree", "agree: a quorum signs"),
         ("p-other", "publish"),
+        *died,
     )
     words = SUMS_WORDS
     if "restarts" in reading.document:

@@ -100,6 +100,15 @@ def label(x: float, y: float, words: str, *, kind: str | None = None, anchor: st
     return tag("text", text(words), x=x, y=y, class_=kind, text_anchor=anchor)
 
 
+def clipped(words: str, most: int) -> str:
+    """Return words cut to `most` characters, for a place in a picture that cannot grow.
+
+    >>> clipped("lighthouse", 6)
+    'light…'
+    """
+    return words if len(words) <= most else f"{words[: most - 1]}…"
+
+
 def _value(value: str | float) -> str:
     if isinstance(value, str):
         return text(value)

@@ -96,12 +96,18 @@ class Sum:
 
     @property
     def is_published(self) -> bool:
-        """Whether the sum was opened; otherwise the attempt died or is not over."""
+        """Whether the sum was opened."""
         return self.state == "published"
 
+    @property
+    def is_dead(self) -> bool:
+        """Whether the attempt ended with nothing opened; neither opened nor dead is one that was not over."""
+        return self.state == "died"
+
     def phases(self) -> dict[str, tuple[float, float]]:
-        """Return the ends of each step that was reached."""
-        ends = {"upload": self.cohort_at, "agree": self.certified_at, "publish": self.closed_at}
+        """Return start and end of each step that was reached; `waiting` is what a dead attempt did at last."""
+        last = "publish" if self.is_published else "waiting"
+        ends = {"upload": self.cohort_at, "agree": self.certified_at, last: self.closed_at}
         found: dict[str, tuple[float, float]] = {}
         start = self.announced
         for name, end in ends.items():

@@ -153,6 +153,7 @@ pre{background:var(--wash);border-radius:6px;padding:10px 12px;overflow-x:auto;m
 .path{fill:none;stroke:var(--accent);stroke-width:1.6}
 .p-other{fill:var(--bar)}
 .upload{opacity:.42}
+.waiting{opacity:.2}
 .agree{opacity:.72}
 .zoom{fill:var(--muted);opacity:.14}
 .died{stroke:var(--mark);stroke-width:2;fill:none}

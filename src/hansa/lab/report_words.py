@@ -264,7 +264,7 @@ def tiles(reading: Reading) -> list[tuple[str, str]]:
         found.append((f"{days:.0f} days", "on which errors were measured, after training"))
     published = sum(one.is_published for one in reading.sums)
     if reading.sums:
-        died = len(reading.sums) - published
+        died = sum(one.is_dead for one in reading.sums)
         found.append((f"{published}", "secure sums opened" + (f"; {died} more died" if died else "; no attempt died")))
     whole = number(mapping(reading.document.get("steps")).get("whole"))
     if whole is not None:
