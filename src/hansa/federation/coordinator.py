@@ -90,7 +90,8 @@ class CoordinatorNode:
         self.is_failed = False
         self.done: set[tuple[int, int]] = set()
         self.abandoned: set[int] = set()
-        self.last_bar_ns = 0
+        self.last_bar_ns = 0  # newest bar that a sum about bars has published
+        self.given_up_ns = 0  # newest bar of a sum about bars that was given up
         self._epoch_label = epoch
         self._limits = limits
         self._signer = signer
@@ -234,7 +235,8 @@ class CoordinatorNode:
             raise ProtocolError(f"{running.sum.manifest.session}: a result of another cohort")
         self._records.published(running.sum.manifest.session, members=result.members, time_ns=time_ns)
         self.done.add((running.request.round, running.request.position))
-        self.last_bar_ns = max(self.last_bar_ns, running.request.span_end_ns)
+        if self._is_about_bars(running.request):
+            self.last_bar_ns = max(self.last_bar_ns, running.request.span_end_ns)
         self._running, self._next = None, self._next + 1
 
     def _note_death(self, running: _Running, died: Died, time_ns: int) -> None:
@@ -253,8 +255,13 @@ class CoordinatorNode:
         self.is_failed = True
         self.done.add((request.round, request.position))
         self.abandoned.add(request.round)
+        if self._is_about_bars(request):
+            self.given_up_ns = max(self.given_up_ns, request.span_end_ns)
         kept = [one for one in self._programme[self._next :] if one.round != request.round]
         self._programme[self._next :] = kept
+
+    def _is_about_bars(self, request: Request) -> bool:
+        return self._limits.purposes[request.purpose].values_per_bar > 0
 
     def _on_inbox(self, message: Message) -> None:
         running = self._running

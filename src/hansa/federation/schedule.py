@@ -1,8 +1,10 @@
 """When rounds begin and what they sum: from the constitution's schedule and round to a list of secure sums.
 
 A round is named by the minute it is as of (`202303130200`), UTC, and looks back `history_days`. Purposes about bars are
-asked only for bars that no earlier sum has published. Sums of the state channel are named by the day (`20230313`) and
-the slot of their first bar, so that a restarted coordinator asks for the same sums again.
+asked only for bars that no earlier sum has published; each keeps its place in the round all the same, so that a
+restarted coordinator finds what is left of a round by the places that are done. Sums of the state channel are named by
+the day (`20230313`) and the slot of their first bar. A bar whose sum was given up is not asked for again by the
+channel: its budget may be spent.
 """
 
 from __future__ import annotations
@@ -66,15 +68,15 @@ def round_programme(constitution: Constitution, as_of_ns: int, *, published_ns: 
     start = end - constitution.market.history_days * DAY_NS + bar_ns
     number = round_number(as_of_ns)
     programme: list[Request] = []
+    place = 0
     for line in constitution.round:
         about_bars = constitution.purposes[line.purpose].values_per_bar > 0
-        spans = (
-            _spans(constitution, line.purpose, max(start, published_ns + bar_ns), end)
-            if about_bars
-            else [(start, end)] * line.count
-        )
-        for index, span in enumerate(spans):
-            programme.append(Request(number, len(programme), line.purpose, index, *span))
+        spans = _spans(constitution, line.purpose, start, end) if about_bars else [(start, end)] * line.count
+        for index, (first, last) in enumerate(spans):
+            fresh = max(first, published_ns + bar_ns) if about_bars else first
+            if fresh <= last:
+                programme.append(Request(number, place + index, line.purpose, index, fresh, last))
+        place += len(spans)
     return programme
 
 
@@ -108,17 +110,19 @@ def wall_clock_planner(constitution: Constitution, started_ns: int) -> Planner:
         begun = max((number for number, _ in node.done if number > 10**11), default=None)
         if begun is not None:
             as_of = datetime.strptime(str(begun), "%Y%m%d%H%M").replace(tzinfo=UTC)
-            left = _left(node, round_programme(constitution, int(as_of.timestamp()) * NS))
+            whole = round_programme(constitution, int(as_of.timestamp()) * NS, published_ns=node.last_bar_ns)
+            left = _left(node, whole)
             if left and begun not in node.abandoned:
                 return left
-        if now_ns >= due:
+        if now_ns >= due + GRACE_NS:
             programme = round_programme(constitution, due, published_ns=node.last_bar_ns)
             due = next_round_ns(constitution.schedule, now_ns)
             return programme
         closed = (now_ns - GRACE_NS) // bar_ns * bar_ns
-        if begun is None or node.last_bar_ns >= closed:
+        known = max(node.last_bar_ns, node.given_up_ns)
+        if node.last_bar_ns == 0 or known >= closed:
             return ()
-        return _left(node, state_programme(constitution, node.last_bar_ns + bar_ns, closed, bars=288))
+        return _left(node, state_programme(constitution, known + bar_ns, closed, bars=DAY_NS // bar_ns))
 
     return plan
 
