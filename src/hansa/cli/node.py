@@ -37,10 +37,13 @@ def coordinator_run(
 ) -> None:
     """Serve the constitution's schedule, or run one round as of a time."""
     from hansa.federation.coordinator_service import run_coordinator, start_server
-    from hansa.federation.node import load_node, run_until_signal
+    from hansa.federation.journal import journal_to_stderr
+    from hansa.federation.node import load_node, require_role, run_until_signal
     from hansa.federation.schedule import replay_programme, wall_clock_planner
 
     node = load_node(directory)
+    require_role(node, "coordinator")
+    journal_to_stderr()
     server = start_server(node)
     try:
         if set_up_only:
@@ -63,10 +66,14 @@ def coordinator_run(
 @member_app.command("run")
 def member_run(directory: Annotated[Path, typer.Argument(help="The member's kit folder.")]) -> None:
     """Take part in rounds and in the state channel."""
-    from hansa.federation.member_service import run_member
-    from hansa.federation.node import load_node, run_until_signal
+    from hansa.federation.journal import journal_to_stderr
+    from hansa.federation.node import load_node, require_role, run_until_signal
 
     node = load_node(directory)
+    require_role(node, "member")
+    journal_to_stderr()
+    from hansa.federation.member_service import run_member  # after the checks: it loads JAX, which takes seconds
+
     run_until_signal(lambda: run_member(node))
 
 

@@ -48,13 +48,16 @@ async def run_coordinator(
         programme=programme,
     )
     transport = await connect(node, coordinator=True, patience_seconds=SERVER_PATIENCE_SECONDS)
+    logger.info("coordinator connected", extra={"fields": {"node": node.kit.name, "epoch": node.epoch}})
     keeper = asyncio.create_task(_keep(server))
     try:
         await coordinator.run(transport, clock=time.time_ns, planner=planner)
     finally:
         keeper.cancel()
         await transport.close()
-        records.put("finished", not coordinator.is_failed)
+        is_finished = coordinator.is_done and not coordinator.is_failed
+        records.put("finished", is_finished)
+        logger.info("coordinator stops", extra={"fields": {"node": node.kit.name, "finished": is_finished}})
         records.close()
     return not coordinator.is_failed
 

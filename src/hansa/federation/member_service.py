@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from pathlib import Path
@@ -14,20 +15,25 @@ from hansa.federation.node import connect
 from hansa.federation.records import Records
 from hansa.federation.rules import limits_of
 from hansa.federation.store import MemberStore
-from hansa.federation.views import load_views
+from hansa.federation.views import load_views, require_bars
 from hansa.model.network import enable_compilation_cache
 
 if TYPE_CHECKING:
     from hansa.federation.node import Node
 
 
+logger = logging.getLogger(__name__)
+
+
 async def run_member(node: Node, *, patience_seconds: float = 60.0) -> None:
     """Take part until cancelled.
 
     Raises:
+        DataError: There are no bars of any market of the constitution in the member's folder.
         StoreError: Durable facts cannot be written.
         TransportError: The server cannot be reached or refuses for good.
     """
+    require_bars(node.bars, node.constitution.market)
     enable_compilation_cache(Path(os.environ.get("JAX_COMPILATION_CACHE_DIR") or node.work / "compiled"))
     limits = limits_of(node.constitution)
     records = Records(node.records_path)
@@ -55,9 +61,11 @@ async def run_member(node: Node, *, patience_seconds: float = 60.0) -> None:
         entropy=os.urandom,
     )
     transport = await connect(node, coordinator=False, patience_seconds=patience_seconds)
+    logger.info("member connected", extra={"fields": {"node": name, "epoch": node.epoch}})
     try:
         await member.run(transport)
     finally:
+        logger.info("member stops", extra={"fields": {"node": name}})
         await transport.close()
         store.close()
         records.close()

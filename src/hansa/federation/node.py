@@ -20,7 +20,7 @@ import signal
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 from hansa.errors import ConfigurationError
 from hansa.federation.nats_transport import NatsTransport
@@ -88,13 +88,29 @@ def load_node(directory: Path) -> Node:
         SignatureError: A member has not signed the constitution.
     """
     kit = Kit.load(directory, at=datetime.fromtimestamp(time.time(), tz=UTC))
-    constitution = read(directory / "constitution.json").require_all_signatures()
+    path = directory / "constitution.json"
+    if not path.is_file():
+        raise ConfigurationError(
+            f"{directory}: no constitution.json; copy the one that all members have signed into this folder"
+        )
+    constitution = read(path).require_all_signatures()
     parties = {party.name: party.identity_key for party in (*constitution.members, constitution.coordinator)}
     if parties.get(kit.name) != kit.signing_key.public:
         raise ConfigurationError(f"constitution: {kit.name} with this kit's key is not a party to it")
     node = Node(kit, constitution)
     node.work.mkdir(mode=0o700, exist_ok=True)
     return node
+
+
+def require_role(node: Node, role: Literal["member", "coordinator"]) -> None:
+    """Check that a node is what it is about to run as.
+
+    Raises:
+        ConfigurationError: It is the other.
+    """
+    own = node.kit.configuration.role
+    if own != role:
+        raise ConfigurationError(f"{node.directory}: the kit of a {own}; say `hansa {own} run {node.directory}`")
 
 
 def run_until_signal(work: Callable[[], Coroutine[None, None, object]]) -> object:

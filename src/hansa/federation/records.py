@@ -15,6 +15,7 @@ Does NOT guarantee durability to the last row: records are for reading; the memb
 
 from __future__ import annotations
 
+import logging
 import sqlite3
 from typing import TYPE_CHECKING, Final
 
@@ -41,6 +42,7 @@ CREATE TABLE IF NOT EXISTS budget (
   purpose TEXT, period TEXT, epsilon REAL, allowed REAL, delta REAL, PRIMARY KEY (purpose, period)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS fact (name TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID;
 """
+logger = logging.getLogger(__name__)
 STEP_COLUMNS: Final = frozenset({"announce", "cohort", "certificate", "recover", "closed"})
 
 
@@ -89,31 +91,43 @@ class Records:
 
     def published(self, session: str, *, members: Sequence[str], time_ns: int) -> None:
         """Note a session's opened sum."""
-        self._write(
-            "UPDATE session SET state = 'published', members = ?, closed_ns = ? WHERE session = ?",
+        is_new = self._write(
+            "UPDATE session SET state = 'published', members = ?, closed_ns = ? WHERE session = ? "
+            "AND state != 'published'",
             " ".join(members), time_ns, session,
         )  # fmt: skip
+        if is_new:
+            logger.info("sum published", extra={"fields": {"session": session, "cohort": list(members)}})
 
     def died(self, session: str, *, reason: str, time_ns: int) -> None:
         """Note a session's death."""
-        self._write(
-            "UPDATE session SET state = 'died', reason = ?, closed_ns = ? WHERE session = ?", reason, time_ns, session
-        )
+        is_new = self._write(
+            "UPDATE session SET state = 'died', reason = ?, closed_ns = ? WHERE session = ? AND state != 'died'",
+            reason, time_ns, session,
+        )  # fmt: skip
+        if is_new:
+            logger.warning("sum died", extra={"fields": {"session": session, "reason": reason}})
 
     def note(self, time_ns: int, session: str, step: str, reason: str) -> None:
         """Note something refused or gone wrong, once."""
-        self._write("INSERT OR IGNORE INTO note VALUES (?, ?, ?, ?)", time_ns, session, step, reason)
+        if self._write("INSERT OR IGNORE INTO note VALUES (?, ?, ?, ?)", time_ns, session, step, reason):
+            logger.warning("refused", extra={"fields": {"session": session, "step": step, "reason": reason}})
 
     def series(self, name: str, basket: str, rows: Iterable[tuple[int, float]]) -> None:
         """Publish values of a basket by bar; values that are not numbers are left out."""
         found = [(name, basket, ts_ns, value) for ts_ns, value in rows if value == value]  # noqa: PLR0124 - drops NaN
-        with self._connection:
-            self._connection.execute("BEGIN")
-            self._connection.executemany("INSERT OR REPLACE INTO series VALUES (?, ?, ?, ?)", found)
+        try:
+            with self._connection:
+                self._connection.execute("BEGIN")
+                self._connection.executemany("INSERT OR REPLACE INTO series VALUES (?, ?, ?, ?)", found)
+        except sqlite3.Error as error:
+            raise StoreError(f"records: {error}; free disk space or remove the file") from error
 
     def alert(self, rule: str, basket: str, ts_ns: int, value: float) -> None:
         """Publish an early warning."""
-        self._write("INSERT OR IGNORE INTO alert VALUES (?, ?, ?, ?)", rule, basket, ts_ns, value)
+        if self._write("INSERT OR IGNORE INTO alert VALUES (?, ?, ?, ?)", rule, basket, ts_ns, value):
+            fields = {"rule": rule, "basket": basket, "ts_ns": ts_ns, "value": value}
+            logger.info("alert", extra={"fields": fields})
 
     def budget(self, purpose: str, period: str, *, epsilon: float, allowed: float, delta: float) -> None:
         """Publish what is spent of a budget."""
@@ -141,8 +155,9 @@ class Records:
         except sqlite3.Error as error:
             raise StoreError(f"records: {error}") from error
 
-    def _write(self, statement: str, *values: object) -> None:
+    def _write(self, statement: str, *values: object) -> bool:
+        """Run a statement; return whether it changed a row."""
         try:
-            self._connection.execute(statement, values)
+            return self._connection.execute(statement, values).rowcount > 0
         except sqlite3.Error as error:
             raise StoreError(f"records: {error}; free disk space or remove the file") from error

@@ -109,6 +109,22 @@ def load_views(directory: Path, market: Market) -> Views:
     return views_of([load(source) for source in discover(directory, wanted)], market)
 
 
+def require_bars(directory: Path, market: Market) -> None:
+    """Check, without reading them, that there are bar files of some market of the constitution.
+
+    Raises:
+        DataError: There is none; the message says where to put which.
+    """
+    wanted = [name for names in market.baskets.values() for name in names]
+    try:
+        discover(directory, wanted)
+    except DataError as error:
+        raise DataError(
+            f"{error}; put bars of at least one of them there (`hansa market import` makes them), "
+            "or name their folder in hansa.toml, [data] directory"
+        ) from error
+
+
 def views_of(series_bars: Sequence[pl.DataFrame], market: Market) -> Views:
     """Put frames of the bars contract, one series each, on the federation's grid.
 
