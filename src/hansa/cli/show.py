@@ -96,7 +96,7 @@ def _tables(node: dict[str, object]) -> list[RenderableType]:
     sums = node["sums"]
     counts = ", ".join(f"{count} {state}" for state, count in sums.items()) if isinstance(sums, dict) else ""
     counts += f"; the newest {SHOWN_SESSIONS}" if len(_rows(node, "sessions")) == SHOWN_SESSIONS else ""
-    sessions = Table(title=f"{node['node']}: sums ({counts or 'none yet'})", title_justify="left")
+    sessions = Table(title=f"{escape(str(node['node']))}: sums ({counts or 'none yet'})", title_justify="left")
     for name in ("session", "values", "state", "cohort", "seconds", "why"):
         sessions.add_column(
             name, justify="left" if name in {"session", "state", "why"} else "right", no_wrap=name == "session"
@@ -118,7 +118,10 @@ def _tables(node: dict[str, object]) -> list[RenderableType]:
         for row in _rows(node, "index"):
             alerts = [_when(one["ts_ns"]) for one in _rows(node, "alerts") if one["basket"] == row["basket"]]
             index.add_row(
-                str(row["basket"]), f"{row['value']:.1f}", _when(row["ts_ns"]), ", ".join(alerts[:3]) or "none"
+                escape(str(row["basket"])),
+                f"{row['value']:.1f}",
+                _when(row["ts_ns"]),
+                ", ".join(alerts[:3]) or "none",
             )
         tables.append(index)
     if _rows(node, "budgets"):

@@ -7,6 +7,7 @@ import statistics
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from rich.markup import escape
 from rich.table import Table
 
 from hansa.lab.assessment import ALL_ARMS
@@ -30,10 +31,10 @@ def show(console: Console, result: Mapping[str, Any]) -> None:
     """Print a document."""
     console.print(
         f"\n[bold]{len(result['members'])} brokers, {result['rounds']} secure sums over real processes[/bold] "
-        f"({result['source']}); cohort at least {result['minimum_cohort']}, "
+        f"({escape(result['source'])}); cohort at least {result['minimum_cohort']}, "
         f"up to {result['colluders']} colluding with the coordinator, quorum {result['quorum']}"
     )
-    console.print(f"Forecast: {result['outcome']}.")
+    console.print(f"Forecast: {escape(result['outcome'])}.")
     console.print(_errors(result))
     console.print(_members(result))
     _seeds(console, result)
@@ -41,7 +42,7 @@ def show(console: Console, result: Mapping[str, Any]) -> None:
         console.print(_alerts(result))
     elif result["alerts"]:
         console.print(
-            "Alerts (UTC): " + ", ".join(f"{row['basket']} {_when(row['ts_ns'])}" for row in result["alerts"])
+            "Alerts (UTC): " + ", ".join(f"{escape(row['basket'])} {_when(row['ts_ns'])}" for row in result["alerts"])
         )
     console.print(_budgets(result))
     sent = statistics.mean(result["bytes_per_member"].values())
@@ -81,7 +82,7 @@ def _members(result: Mapping[str, Any]) -> Table:
     for name, arms in result["per_member"].items():
         gates = result["choices"][name]["gates"] or {}
         gate = statistics.mean(gates.values()) if gates else math.nan
-        table.add_row(name, *(f"{100 * arms[arm]['mape']:.1f}" for arm in ALL_ARMS), f"{gate:.2f}")
+        table.add_row(escape(name), *(f"{100 * arms[arm]['mape']:.1f}" for arm in ALL_ARMS), f"{gate:.2f}")
     return table
 
 
@@ -119,11 +120,11 @@ def _alerts(result: Mapping[str, Any]) -> Table:
         for rule in ("lsi", "volatility"):
             one = rules[rule]
             if "reason" in one:
-                table.add_row(market, rule, one["reason"], "", "", "")
+                table.add_row(escape(market), rule, escape(one["reason"]), "", "", "")
                 continue
             leads = ", ".join(f"{lead:.0f}" for lead in one["lead_minutes"]) or "none"
             table.add_row(
-                market,
+                escape(market),
                 rule.upper() if rule == "lsi" else "volatility",
                 f"{one['hits']} of {one['hits'] + one['misses']}",
                 leads,
@@ -140,9 +141,9 @@ def _budgets(result: Mapping[str, Any]) -> Table:
         table.add_column(name)
     for row in result["privacy"]:
         table.add_row(
-            row["purpose"], row["unit"], row["period"], f"{row['epsilon']:.2f}", f"{row['allowed']:g}",
-            f"{row['delta']:g}",
-        )  # fmt: skip
+            *(escape(row[name]) for name in ("purpose", "unit", "period")),
+            *(f"{row['epsilon']:.2f}", f"{row['allowed']:g}", f"{row['delta']:g}"),
+        )
     return table
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Final, Literal
 
-from hansa.errors import ConfigurationError
+from hansa.errors import ConfigurationError, DataError
 from hansa.federation.views import load_views
 from hansa.lab.alliance import found
 from hansa.lab.assessment import Bench, assess, omniscient_forecasts
@@ -109,10 +109,14 @@ def member_series(data: Path, markets: Sequence[str], *, member_by: MemberBy) ->
     """Return the bars of each member: one series, or all series of a venue.
 
     Raises:
-        DataError: A file is malformed or none fits.
+        DataError: A file is malformed, or none fits some market.
     """
     series: dict[str, list[pl.DataFrame]] = {}
-    for source in discover(data, markets):
+    sources = discover(data, markets)
+    absent = [market for market in markets if market not in {source.market for source in sources}]
+    if absent:
+        raise DataError(f"{data}: no file <venue>_<market>.parquet or .csv for {', '.join(absent)}; leave it out")
+    for source in sources:
         name = source.venue if member_by == "venue" else f"{source.venue}-{source.market}"
         series.setdefault(name.lower().replace("_", "-").replace(".", "-"), []).append(load(source))
     return dict(sorted(series.items()))
