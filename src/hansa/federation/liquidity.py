@@ -145,6 +145,8 @@ class LiquidityWork:
         return Contribution("state", vector, influence)
 
     def _gram(self, manifest: Manifest) -> Contribution:
+        if self.published.state.shape[0] < self.published.train_bars:
+            raise RefusedError(f"{manifest.session}: a Gram matrix before the state of its span")
         clip = self._limits.purposes["gram"].sensitivity / 2
         built = basket_rows(self.published, self._reach(manifest))
         per_basket = manifest.length // len(self.published.baskets)

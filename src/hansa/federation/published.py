@@ -104,8 +104,10 @@ class Published:
         return slot_of_day(self.stamps(), self.bar_ns)
 
     def train_rows(self) -> Int[np.ndarray, " row"]:
-        """Return the training rows: warm-up left out, and the last bar, whose label lies outside."""
-        return np.arange(max(WARM_UP_BARS, self.train_first), self.train_bars - 1)
+        """Return the training rows: warm-up left out, the last bar, whose label lies outside, and gaps of the state."""
+        rows = np.arange(max(WARM_UP_BARS, self.train_first), min(self.train_bars, self.state.shape[0]) - 1)
+        known = np.isfinite(self.state[:, :, self.cost]).all(axis=1)
+        return np.asarray(rows[known[rows] & known[rows + 1]])
 
     def fit_and_validation_rows(self) -> tuple[Int[np.ndarray, " row"], Int[np.ndarray, " row"]]:
         """Return the training rows in an earlier part and, an embargo after it, a later part for choices at home."""
