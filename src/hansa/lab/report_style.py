@@ -162,7 +162,8 @@ pre{background:var(--wash);border-radius:6px;padding:10px 12px;overflow-x:auto;m
   dl{grid-template-columns:1fr;gap:0}dd{margin-bottom:8px}}
 @media (max-width:480px){.grid svg text{font-size:16px}.grid svg .s{font-size:13.5px}}
 @media print{body{font-size:11pt;background:#fff}main{max-width:none;padding:0}
-  figure,tr,.tiles li{break-inside:avoid}h2{break-after:avoid}details::details-content{content-visibility:visible;block-size:auto}
+  figure,tr,.tiles li{break-inside:avoid}h2{break-after:avoid}
+  details::details-content{content-visibility:visible;block-size:auto}
   section{border-color:#bbb;margin-top:10px}.scroll{max-height:none;overflow:visible}
   .wide{display:block}.narrow{display:none}.grid{grid-template-columns:repeat(2,minmax(0,1fr))}
   table{font-size:8pt}th,td{white-space:normal}}
