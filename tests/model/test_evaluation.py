@@ -8,48 +8,24 @@ from hypothesis import strategies as st
 from hansa.errors import ModelError
 from hansa.model.evaluation import (
     diebold_mariano,
-    error_interval,
     mape,
     next_bar,
     purged_split,
-    ratio_interval,
     rmse,
 )
 
 
-def forecasts(seed: int = 0, days: int = 20) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+def forecasts(seed: int = 0, days: int = 20) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     generator = np.random.default_rng(seed)
     actual = generator.standard_normal(days * 48)
     good = actual + 0.3 * generator.standard_normal(actual.size)
     poor = actual + 0.6 * generator.standard_normal(actual.size)
-    return good, poor, actual, np.repeat(np.arange(days), 48)
+    return good, poor, actual
 
 
 def test_errors_have_their_known_values() -> None:
     assert mape(np.log([1.2, 0.9]), np.log([1.0, 1.0])) == pytest.approx(0.15)
     assert rmse(np.array([3.0, 0.0]), np.array([0.0, 4.0])) == pytest.approx(np.sqrt(12.5))
-
-
-@pytest.mark.parametrize("metric", ["mape", "rmse"])
-def test_interval_holds_its_estimate_and_is_the_same_for_the_same_seed(metric: str) -> None:
-    good, _, actual, blocks = forecasts()
-    first = error_interval(good, actual, blocks, metric=metric, seed=5)  # type: ignore[arg-type]
-    assert first.low < first.estimate < first.high
-    assert first == error_interval(good, actual, blocks, metric=metric, seed=5)  # type: ignore[arg-type]
-    assert first != error_interval(good, actual, blocks, metric=metric, seed=6)  # type: ignore[arg-type]
-
-
-def test_ratio_is_that_of_the_errors_and_its_interval_covers_the_truth() -> None:
-    good, poor, actual, blocks = forecasts()
-    ratio = ratio_interval(good, poor, actual, blocks, metric="rmse")
-    assert ratio.estimate == pytest.approx(rmse(good, actual) / rmse(poor, actual))
-    assert ratio.low < 0.5 < ratio.high
-
-
-def test_ratio_of_a_forecast_to_itself_has_no_width() -> None:
-    good, _, actual, blocks = forecasts()
-    ratio = ratio_interval(good, good, actual, blocks, metric="mape")
-    assert (ratio.low, ratio.estimate, ratio.high) == (1.0, 1.0, 1.0)
 
 
 @given(st.integers(600, 5000), st.floats(0.3, 0.8), st.integers(0, 30))
@@ -73,7 +49,7 @@ def test_next_bar_ends_with_nothing() -> None:
 
 
 def test_diebold_mariano_finds_the_better_and_not_a_better_of_equals() -> None:
-    good, poor, actual, _ = forecasts()
+    good, poor, actual = forecasts()
     result = diebold_mariano((good - actual) ** 2, (poor - actual) ** 2)
     assert result.statistic < -5
     assert result.p_value < 1e-6
@@ -83,14 +59,10 @@ def test_diebold_mariano_finds_the_better_and_not_a_better_of_equals() -> None:
 
 
 def test_faulty_series_are_refused() -> None:
-    good, poor, actual, blocks = forecasts()
+    good, poor, actual = forecasts()
     with pytest.raises(ModelError, match="one length"):
         mape(good[1:], actual)
     with pytest.raises(ModelError, match="finite"):
         rmse(np.append(good[1:], np.nan), actual)
-    with pytest.raises(ModelError, match="a day for each"):
-        error_interval(good, actual, blocks[1:], metric="rmse")
-    with pytest.raises(ModelError, match="rival"):
-        ratio_interval(good, actual, actual, blocks, metric="rmse")
     with pytest.raises(ModelError, match="lags"):
         diebold_mariano(good[:5], poor[:5])

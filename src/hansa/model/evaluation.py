@@ -1,15 +1,10 @@
-"""Errors of a forecast of log liquidity cost, with intervals, on a split that does not leak.
+"""Errors of a forecast of log liquidity cost, on a split that does not leak; their intervals are in `comparison`.
 
     MAPE = mean |exp(p - y) - 1|      RMSE = sqrt(mean (p - y)^2), log units
 
-Intervals are day-block bootstraps: whole days are drawn with replacement, so dependence within a day is kept and a
-ratio of two errors is drawn on the same days. The split leaves an embargo between training and test rows, so that no
-label of training lies in the test part.
+The split leaves an embargo between training and test rows, so that no label of training lies in the test part.
 
-Does NOT guarantee: days that hang together over weeks make intervals too narrow; with fewer than about ten test days
-they say little.
-
-Source: Künsch, Annals of Statistics 17(3), 1989 (block bootstrap); Lopez de Prado, Advances in Financial Machine
+Source: Lopez de Prado, Advances in Financial Machine
 Learning, 2018, ch. 7 (purging, embargo); Diebold and Mariano, J. Business and Economic Statistics 13(3), 1995;
 Harvey, Leybourne and Newbold, Int. J. Forecasting 13, 1997 (small-sample form).
 """
@@ -80,75 +75,6 @@ def rmse(predicted: Float[np.ndarray, " bar"], actual: Float[np.ndarray, " bar"]
     1.0
     """
     return float(np.sqrt(_losses(predicted, actual, "rmse").mean()))
-
-
-def error_interval(
-    predicted: Float[np.ndarray, " bar"],
-    actual: Float[np.ndarray, " bar"],
-    blocks: Int[np.ndarray, " bar"],
-    *,
-    metric: Metric,
-    seed: int = 0,
-    draws: int = 1000,
-    level: float = 0.9,
-) -> Interval:
-    """Return an error with its day-block bootstrap interval.
-
-    Args:
-        predicted: Forecast, log units.
-        actual: Outcome, log units.
-        blocks: Day of each bar.
-        metric: `mape` or `rmse`.
-        seed: Seed of the draws; the same seed gives the same interval.
-        draws: Bootstrap draws.
-        level: Coverage of the interval.
-
-    Raises:
-        ModelError: Shapes disagree, no bar is given, or a value is not finite.
-    """
-    sums, counts = _by_block(_losses(predicted, actual, metric), blocks)
-    weights = _draw_blocks(counts.size, seed, draws)
-    drawn = _finish(weights @ sums / (weights @ counts), metric)
-    low, high = _ends(drawn, level)
-    return Interval(float(_finish(sums.sum() / counts.sum(), metric)), low, high)
-
-
-def ratio_interval(
-    predicted: Float[np.ndarray, " bar"],
-    rival: Float[np.ndarray, " bar"],
-    actual: Float[np.ndarray, " bar"],
-    blocks: Int[np.ndarray, " bar"],
-    *,
-    metric: Metric,
-    seed: int = 0,
-    draws: int = 1000,
-    level: float = 0.9,
-) -> Interval:
-    """Return error(predicted) / error(rival) with its interval; both are drawn on the same days.
-
-    Args:
-        predicted: Forecast, log units.
-        rival: Forecast to compare with.
-        actual: Outcome, log units.
-        blocks: Day of each bar.
-        metric: `mape` or `rmse`.
-        seed: Seed of the draws.
-        draws: Bootstrap draws.
-        level: Coverage of the interval.
-
-    Raises:
-        ModelError: As `error_interval`, or the rival makes no error at all.
-    """
-    above, counts = _by_block(_losses(predicted, actual, metric), blocks)
-    below, _ = _by_block(_losses(rival, actual, metric), blocks)
-    if below.sum() == 0:
-        raise ModelError("expected a rival with some error, got none: a ratio to 0 says nothing")
-    weights = _draw_blocks(counts.size, seed, draws)
-    bottom = weights @ below
-    kept = bottom > 0
-    drawn = _finish((weights @ above)[kept] / bottom[kept], metric)
-    low, high = _ends(drawn, level)
-    return Interval(float(_finish(above.sum() / below.sum(), metric)), low, high)
 
 
 def purged_split(
@@ -224,26 +150,3 @@ def _losses(
     if not np.isfinite(error).all():
         raise ModelError("expected finite forecasts and outcomes; leave out bars without a next bar")
     return np.asarray(np.abs(np.expm1(error)) if metric == "mape" else error**2)
-
-
-def _by_block(
-    losses: Float[np.ndarray, " bar"], blocks: Int[np.ndarray, " bar"]
-) -> tuple[Float[np.ndarray, " block"], Float[np.ndarray, " block"]]:
-    if blocks.shape != losses.shape:
-        raise ModelError(f"expected a day for each of {losses.size} bars, got shape {blocks.shape}")
-    _, index = np.unique(blocks, return_inverse=True)
-    return np.bincount(index, losses), np.bincount(index).astype(float)
-
-
-def _draw_blocks(count: int, seed: int, draws: int) -> Float[np.ndarray, "draw block"]:
-    generator = np.random.default_rng(seed)
-    return generator.multinomial(count, np.full(count, 1 / count), size=draws).astype(float)
-
-
-def _finish(value: Float[np.ndarray, " draw"], metric: Metric) -> Float[np.ndarray, " draw"]:
-    return np.sqrt(value) if metric == "rmse" else value
-
-
-def _ends(drawn: Float[np.ndarray, " draw"], level: float) -> tuple[float, float]:
-    low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
