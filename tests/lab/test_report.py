@@ -15,13 +15,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hansa.lab.document import as_json
-from hansa.lab.picture_axes import DAY_NS, Scale, day_ticks, round_ticks
-from hansa.lab.picture_index import cells, index_picture
 from hansa.lab.report import page, write_report
-from hansa.lab.report_markup import clipped, tag, text
-from hansa.lab.report_reading import ARM_TITLES, Index, read
-from hansa.lab.report_style import ramp, stylesheet
-from hansa.lab.report_words import findings, headline, limits, warnings_in_words
+from hansa.lab.report.axes import DAY_NS, Scale, day_ticks, round_ticks
+from hansa.lab.report.index_picture import cells, index_picture
+from hansa.lab.report.markup import clipped, tag, text
+from hansa.lab.report.reading import ARM_TITLES, Index, read
+from hansa.lab.report.style import ramp, stylesheet
+from hansa.lab.report.words import findings, headline, limits, warnings_in_words
 
 if TYPE_CHECKING:
     from pathlib import Path

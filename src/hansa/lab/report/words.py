@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from hansa.lab.picture_errors import shown
-from hansa.lab.report_reading import mapping, number, rows
+from hansa.lab.report.error_picture import shown
+from hansa.lab.report.reading import mapping, number, rows
 
 if TYPE_CHECKING:
-    from hansa.lab.report_reading import Estimate, Reading
+    from hansa.lab.report.reading import Estimate, Reading
 
 DAY_NS: Final = 86_400_000_000_000
 FEW_DAYS: Final = 30

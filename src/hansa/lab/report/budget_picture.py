@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from hansa.lab.picture_axes import Scale
-from hansa.lab.report_markup import Markup, clipped, label, picture, table, tag, text
+from hansa.lab.report.axes import Scale
+from hansa.lab.report.markup import Markup, clipped, label, picture, table, tag, text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from hansa.lab.report_reading import Budget
+    from hansa.lab.report.reading import Budget
 
 WIDTH: Final = 420.0
 ROW: Final = 56.0

@@ -10,14 +10,14 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Final
 
-from hansa.lab.picture_axes import Scale, round_ticks
-from hansa.lab.report_markup import Markup, clipped, joined, label, picture, table, tag, text
-from hansa.lab.report_style import PURPOSE_COLOURS
+from hansa.lab.report.axes import Scale, round_ticks
+from hansa.lab.report.markup import Markup, clipped, joined, label, picture, table, tag, text
+from hansa.lab.report.style import PURPOSE_COLOURS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from hansa.lab.report_reading import Sum
+    from hansa.lab.report.reading import Sum
 
 BAR: Final = 18.0
 LANE: Final = 42.0

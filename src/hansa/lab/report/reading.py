@@ -230,7 +230,9 @@ def _estimate(value: object, ends: Sequence[object]) -> Estimate | None:
 
 
 def _arms(document: Mapping[str, object]) -> tuple[Arm, ...]:
-    errors, ratios = mapping(document.get("errors")), mapping(document.get("ratios"))
+    """Return the arms of the run over processes: with several seeds, `errors` are means that no member's dot fits."""
+    own_run = mapping(document.get("first_seed")) or document
+    errors, ratios = mapping(own_run.get("errors")), mapping(own_run.get("ratios"))
     known = [name for name in ARM_TITLES if name in errors]
     found = []
     for name in (*known, *(name for name in errors if name not in ARM_TITLES)):

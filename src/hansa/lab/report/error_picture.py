@@ -9,13 +9,13 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Final
 
-from hansa.lab.picture_axes import Scale, round_ticks
-from hansa.lab.report_markup import Markup, clipped, joined, label, picture, table, tag, text
+from hansa.lab.report.axes import Scale, round_ticks
+from hansa.lab.report.markup import Markup, clipped, joined, label, picture, table, tag, text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from hansa.lab.report_reading import Arm, Estimate, Seeds
+    from hansa.lab.report.reading import Arm, Estimate, Seeds
 
 WIDTH: Final = 420.0
 ROW: Final = 58.0

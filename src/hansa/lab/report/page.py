@@ -13,20 +13,20 @@ from __future__ import annotations
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Final
 
-from hansa.lab.picture_budgets import budgets_picture, budgets_table, bytes_picture, bytes_table
-from hansa.lab.picture_errors import error_picture, error_table, seeds_picture, sweep_picture
-from hansa.lab.picture_index import index_picture, index_table, span_of
-from hansa.lab.picture_sums import sums_picture, sums_table
-from hansa.lab.report_markup import NOTHING, Markup, joined, table, tag, text
-from hansa.lab.report_reading import mapping, number, read
-from hansa.lab.report_style import STEPS, stylesheet
-from hansa.lab.report_words import findings, headline, limits, settings, tiles, warnings_in_words
+from hansa.lab.report.budget_picture import budgets_picture, budgets_table, bytes_picture, bytes_table
+from hansa.lab.report.error_picture import error_picture, error_table, seeds_picture, sweep_picture
+from hansa.lab.report.index_picture import index_picture, index_table, span_of
+from hansa.lab.report.markup import NOTHING, Markup, joined, table, tag, text
+from hansa.lab.report.reading import mapping, number, read
+from hansa.lab.report.style import STEPS, stylesheet
+from hansa.lab.report.sum_picture import sums_picture, sums_table
+from hansa.lab.report.words import findings, headline, limits, settings, tiles, warnings_in_words
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
-    from hansa.lab.report_reading import Reading, Rule
+    from hansa.lab.report.reading import Reading, Rule
 
 WIDE: Final = 1000.0
 NARROW: Final = 360.0
@@ -86,7 +86,9 @@ def _top(reading: Reading) -> Markup:
     found = [tag("p", text(f"hansa · {source}" if source else "hansa"), class_="kicker")]
     found.append(tag("h1", text(headline(reading))))
     if outcome:
-        found.append(tag("p", text(f"Forecast: {outcome}. Means over members."), class_="note"))
+        found.append(
+            tag("p", text(f"Forecast: {outcome}. Means over the members of the run over processes."), class_="note")
+        )
     items = (tag("li", tag("b", text(value)), tag("span", text(words))) for value, words in tiles(reading))
     return tag("header", *found, tag("ul", *items, class_="tiles"))
 

@@ -11,14 +11,14 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
-from hansa.lab.picture_axes import DAY_NS, Scale, day, day_ticks, moment
-from hansa.lab.report_markup import Markup, clipped, joined, label, picture, table, tag, text
-from hansa.lab.report_style import STEPS
+from hansa.lab.report.axes import DAY_NS, Scale, day, day_ticks, moment
+from hansa.lab.report.markup import Markup, clipped, joined, label, picture, table, tag, text
+from hansa.lab.report.style import STEPS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from hansa.lab.report_reading import Index
+    from hansa.lab.report.reading import Index
 
 HOUR_NS: Final = 3_600_000_000_000
 CELLS_NS: Final = tuple(
