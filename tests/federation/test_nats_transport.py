@@ -117,6 +117,23 @@ async def test_a_malformed_message_is_skipped_and_the_reader_goes_on(
         assert [m.body for m in await take(coordinator, "lies", 1, inbox=True)] == [b"true"]
 
 
+@pytest.mark.parametrize("header", ["Status", "Nats-Last-Consumer", "Nats-Consumer-Stalled"])
+async def test_a_writers_header_that_looks_like_the_servers_stops_nobody(
+    federation: NatsFederation, server: NatsServer, header: str
+) -> None:
+    epoch = header.lower()
+    async with connected(federation, server, "coordinator", "north", "south") as (coordinator, north, south):
+        for step in ("upload", "setup"):
+            subject = Subject(epoch, "s1", step, "north")
+            await north._connection.client.publish(
+                subject.to_text("baltic"), b"\x00lie", headers={"Status": "100", header: "7"}
+            )
+            await north._connection.client.flush()
+            await south.publish(Subject(epoch, "s2", step, "south"), b"true")
+        assert [m.body for m in await take(coordinator, epoch, 2, inbox=True)] == [b"lie", b"true"]
+        assert [m.body for m in await take(south, epoch, 2)] == [b"lie", b"true"]
+
+
 async def test_a_body_beyond_the_limit_is_refused_before_it_is_sent(
     federation: NatsFederation, server: NatsServer
 ) -> None:

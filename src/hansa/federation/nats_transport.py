@@ -56,6 +56,7 @@ _SUBJECT_TAKEN: Final = 10077  # stream store failed; the description says why
 _NOT_YET: Final = frozenset({10008, 10009, 10023})  # JetStream starts, elects a leader, catches up
 _NO_MESSAGE: Final = 10037  # nothing under this subject yet
 _TAKEN_TEXT: Final = "maximum messages per subject exceeded"
+_DELIVERY: Final = "$JS.ACK."  # begins the reply address of every stored message that a consumer delivers
 
 logger = logging.getLogger(__name__)
 
@@ -349,10 +350,11 @@ async def _numbered(queue: asyncio.Queue[Msg | None], client: Client) -> AsyncGe
             message = await queue.get()
         if message is None:
             return
-        if message.headers and message.headers.get("Status"):
+        # The reply address is the server's word. The headers of a stored message are its writer's: a "Status" is a lie.
+        if not message.reply.startswith(_DELIVERY):
             if message.reply:
                 await client.publish(message.reply)  # flow control: all before it was consumed
-            elif int(message.headers.get("Nats-Last-Consumer", delivered)) != delivered:
+            elif int((message.headers or {}).get("Nats-Last-Consumer", delivered)) != delivered:
                 return
             continue
         if _metadata(message.reply)[1] != delivered + 1:
