@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 BASKETS = {"eur": ["EUR-USD"], "xau": ["XAU-USD"]}
 MEASURES = ("log_spread", "log_depth")
-HISTORY_DAYS = 3
+HISTORY_DAYS = 6
 TRAIN_BARS = HISTORY_DAYS * 288
 START_NS = 19_000 * DAY_NS + BAR_NS  # stamp of the first bar of a day
 AS_OF_NS = START_NS + (TRAIN_BARS - 1) * BAR_NS

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 import msgspec
 import pytest
@@ -12,7 +13,6 @@ from hypothesis import strategies as st
 
 from hansa.errors import ConfigurationError
 from hansa.federation import schedule
-from hansa.federation.coordinator import Request
 from hansa.federation.schedule import (
     GRACE_NS,
     NS,
@@ -26,6 +26,9 @@ from hansa.federation.schedule import (
 from hansa.governance.constitution import Schedule, Sums
 from simulator import BAR_NS, DAY_NS
 from small_market import AS_OF_NS, HISTORY_DAYS, START_NS, TRAIN_BARS, constitution
+
+if TYPE_CHECKING:
+    from hansa.federation.coordinator import Request
 
 WEEKLY = Schedule("0 2 * * 3", "UTC")
 
@@ -141,7 +144,7 @@ def test_a_sum_keeps_its_place_in_the_round_whatever_is_published_already(known:
 
 
 def test_a_long_history_is_cut_into_sums_of_bounded_length(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(schedule, "MAX_VALUES", 1000)  # 250 bars of 4 values
+    monkeypatch.setattr(schedule, "MAX_VALUES", 2000)  # 500 bars of 4 values
     programme = round_programme(constitution(), AS_OF_NS)
     states = [one for one in programme if one.purpose == "state"]
     assert len(states) == 4

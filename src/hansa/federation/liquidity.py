@@ -126,11 +126,11 @@ class LiquidityWork:
         return Contribution("census", volume, self.published.market.influence_cap * float(volume.max()))
 
     def _state(self, manifest: Manifest) -> Contribution:
-        views = self._reach(manifest)
         published = self.published
-        train = self._training_slice(views)
         if published.turnover is None:
             raise RefusedError(f"{manifest.session}: a state before the census of its round")
+        views = self._reach(manifest)
+        train = self._training_slice(views)
         share = self._volume(views, train) / published.turnover
         weights = published.weights_of(share)
         rows = views.rows(manifest.span_start_ns, manifest.span_end_ns)

@@ -1,0 +1,299 @@
+"""Claims about a member's statistics and forecasts: influence, lengths, refusals, points in time."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import msgspec
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hansa.errors import RefusedError
+from hansa.federation.forecasting import (
+    ARMS,
+    basket_rows,
+    forecast,
+    published_columns,
+    shared_weights,
+    weights_only,
+)
+from hansa.federation.liquidity import LiquidityWork
+from hansa.federation.records import Records
+from hansa.federation.rules import limits_of
+from hansa.federation.schedule import replay_programme
+from hansa.federation.views import SeriesView, Views
+from hansa.federation.watchtower import alert_bars, basket_indices
+from hansa.lab.rehearsal import rehearse
+from hansa.model.core import PULL_GRID
+from hansa.model.training import GATES
+from hansa.protocol.encoding import to_words
+from hansa.protocol.session import Aggregate
+from simulator import BAR_NS
+from small_market import (
+    AS_OF_NS,
+    BASKETS,
+    MEASURES,
+    START_NS,
+    TRAIN_BARS,
+    UNTIL_NS,
+    all_views,
+    changed_after,
+    constitution,
+    manifest_of,
+    views_of_member,
+    without,
+    work,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from hansa.lab.rehearsal import Rehearsal
+
+LIMITS = limits_of(constitution())
+CENSUS, STATE, GRAM = (manifest_of(one) for one in replay_programme(constitution(), AS_OF_NS, AS_OF_NS))
+
+
+@pytest.fixture(scope="module")
+def played() -> Rehearsal:
+    return rehearse(constitution(), all_views(), as_of_ns=AS_OF_NS, until_ns=UNTIL_NS, seed=1)
+
+
+def random_views(seed: int, scale: float) -> Views:
+    rng = np.random.default_rng(seed)
+    series = {}
+    for basket in BASKETS:
+        measures = scale * rng.standard_t(3, (TRAIN_BARS, len(MEASURES)))
+        volume = rng.exponential(10.0 ** rng.uniform(0, 12), TRAIN_BARS)
+        series[basket] = (SeriesView(measures, volume),)
+    return Views(START_NS, BAR_NS, TRAIN_BARS, series)
+
+
+def learned(own: Views, others: np.ndarray) -> LiquidityWork:
+    """Return a member that has seen a census and a state which others made."""
+    one = work(own)
+    one.receive(Aggregate(CENSUS, LIMITS.members, to_words(np.array([2 << 20, 3 << 20]))))
+    weights = np.full(2, 1000.0)
+    vector = np.concatenate([weights, others.ravel()]) * LIMITS.purposes["state"].scale
+    one.receive(Aggregate(STATE, LIMITS.members, to_words(np.rint(vector).astype(np.int64))))
+    return one
+
+
+@settings(max_examples=12, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1), scale=st.sampled_from([1e-9, 1.0, 30.0]))
+def test_whatever_the_data_a_contribution_has_its_length_and_no_more_influence_than_the_purpose(
+    seed: int, scale: float
+) -> None:
+    others = np.random.default_rng(seed).standard_normal((TRAIN_BARS, len(BASKETS), len(MEASURES)))
+    one = learned(random_views(seed, scale), others)
+    for manifest in (CENSUS, STATE, GRAM):
+        purpose = LIMITS.purposes[manifest.purpose]
+        found = one.contribution(manifest)
+        assert found.purpose == manifest.purpose
+        assert found.vector.shape == (manifest.length,)
+        assert np.isfinite(found.vector).all()
+        assert np.abs(found.vector).max() <= purpose.value_bound
+        assert 0 < found.sensitivity <= purpose.sensitivity * (1 + 1e-9)
+
+
+@settings(max_examples=8, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1), day=st.integers(0, 4))
+def test_a_day_of_raw_data_moves_the_gram_by_no_more_than_declared(seed: int, day: int) -> None:
+    """Its own block and the next are two blocks, each within the clip; the private scaling stays out of it."""
+    others = np.random.default_rng(seed).standard_normal((TRAIN_BARS, len(BASKETS), len(MEASURES)))
+    one = learned(random_views(seed, 1.0), others)
+    built = basket_rows(one.published, random_views(seed, 1.0))
+    full = one.contribution(GRAM)
+    rows = one.published.train_rows()
+    blocks = next(iter(built.values())).rows.blocks[rows]
+    kept = rows[blocks != blocks[0] + day]
+    one.published.train_rows = lambda: kept  # type: ignore[method-assign]
+    less = one.contribution(GRAM)
+    assert np.linalg.norm(full.vector - less.vector) <= full.sensitivity / 2 * (1 + 1e-9)
+
+
+def test_a_member_that_does_not_trade_a_basket_sends_zeros_for_it(played: Rehearsal) -> None:
+    one = work(without(views_of_member("m0"), "xau"))
+    one.published = played.works["m0"].published
+    assert one.contribution(CENSUS).vector[1] == 0
+    state = one.contribution(STATE).vector
+    assert state[1] == 0
+    assert not state[2:].reshape(-1, 2, 2)[:, 1].any()
+    gram = one.contribution(GRAM).vector
+    assert gram[: gram.size // 2].any()
+    assert not gram[gram.size // 2 :].any()
+
+
+def test_a_state_before_its_census_and_a_gram_before_its_state_are_refused() -> None:
+    one = work(views_of_member("m0"))
+    with pytest.raises(RefusedError, match="before the census"):
+        one.contribution(STATE)
+    one.receive(Aggregate(CENSUS, LIMITS.members, to_words(np.array([2 << 20, 3 << 20]))))
+    with pytest.raises(RefusedError, match="before the state"):
+        one.contribution(GRAM)
+    part = msgspec.structs.replace(STATE, span_end_ns=START_NS + 9 * BAR_NS, length=2 + 4 * 10)
+    one.receive(Aggregate(part, LIMITS.members, to_words(np.full(42, 65_536_000))))
+    with pytest.raises(RefusedError, match="before the state"):
+        one.contribution(GRAM)
+
+
+def test_a_purpose_that_is_not_of_liquidity_and_a_span_beyond_the_data_are_refused() -> None:
+    one = work(views_of_member("m0"))
+    with pytest.raises(RefusedError, match="no statistic for aml"):
+        one.contribution(msgspec.structs.replace(CENSUS, purpose="aml"))
+    with pytest.raises(RefusedError, match="outside this member's data"):
+        one.contribution(msgspec.structs.replace(CENSUS, span_end_ns=AS_OF_NS + 300 * BAR_NS))
+
+
+def test_bars_are_read_again_when_a_span_reaches_beyond_them() -> None:
+    reads: list[int] = []
+
+    def load() -> Views:
+        reads.append(1)
+        return views_of_member("m0", TRAIN_BARS + 30 * len(reads))
+
+    one = LiquidityWork(constitution(), LIMITS, load=load, forecasts=None, records=Records(":memory:"))
+    one.contribution(CENSUS)
+    one.contribution(CENSUS)
+    assert len(reads) == 1
+    one.contribution(msgspec.structs.replace(CENSUS, span_end_ns=AS_OF_NS + 31 * BAR_NS))
+    assert len(reads) == 2
+
+
+def test_members_publish_the_same_facts(played: Rehearsal) -> None:
+    first, *rest = (one.published for one in played.works.values())
+    for other in rest:
+        assert np.array_equal(first.state, other.state)
+        assert first.grams is not None
+        assert other.grams is not None
+        assert np.array_equal(first.grams, other.grams)
+        assert first.rounds == other.rounds
+
+
+def test_a_smaller_cohort_divides_by_its_own_weights() -> None:
+    views = {name: view for name, view in all_views().items() if name != "m3"}
+    found = rehearse(constitution(), views, as_of_ns=AS_OF_NS, until_ns=AS_OF_NS, seed=1).works["m0"].published.state
+    volume = np.array([view.series["eur"][0].quote_volume[:TRAIN_BARS].mean() for view in views.values()])
+    own = np.stack([view.series["eur"][0].measures[:TRAIN_BARS] for view in views.values()])
+    weights = np.minimum(volume / volume.sum(), 0.5)
+    exact = np.tensordot(weights / weights.sum(), own, axes=1)
+    deviation = limits_of(constitution()).purposes["state"].noise_multiplier
+    error = found[:, 0] - exact
+    assert np.abs(error.mean(axis=0)).max() < 0.05
+    assert error.std() < 2 * deviation * limits_of(constitution()).purposes["state"].sensitivity / weights.sum()
+
+
+def test_forecasts_do_not_change_when_later_bars_change(played: Rehearsal) -> None:
+    one = played.works["m1"]
+    assert one.fitted is not None
+    cut = TRAIN_BARS + 20
+    calm = forecast(one.published, basket_rows(one.published, views_of_member("m1")), one.fitted)
+    other = forecast(one.published, basket_rows(one.published, changed_after(views_of_member("m1"), cut)), one.fitted)
+    for arm in ARMS:
+        assert np.array_equal(calm[arm][: cut + 1], other[arm][: cut + 1]), arm
+    assert not np.array_equal(calm["local"][cut + 1 :], other["local"][cut + 1 :])
+
+
+def test_forecasts_do_not_change_when_later_states_change(played: Rehearsal) -> None:
+    one = played.works["m1"]
+    assert one.fitted is not None
+    cut, published = TRAIN_BARS + 20, one.published
+    calm = forecast(published, basket_rows(published, views_of_member("m1")), one.fitted)
+    kept = published.state
+    published.state = kept.copy()
+    published.state[cut + 1 :] += 2.0
+    try:
+        other = forecast(published, basket_rows(published, views_of_member("m1")), one.fitted)
+        for arm in ARMS:
+            assert np.array_equal(calm[arm][: cut + 1], other[arm][: cut + 1]), arm
+    finally:
+        published.state = kept
+
+
+def test_persistence_is_the_published_cost_and_weights_only_never_looks_at_the_state(played: Rehearsal) -> None:
+    one = played.works["m2"]
+    assert one.fitted is not None
+    built = basket_rows(one.published, views_of_member("m2"))
+    arms = forecast(one.published, built, one.fitted)
+    assert np.array_equal(arms["persistence"], one.published.state[:, :, 0])
+    weights = weights_only(one.published, built["eur"].rows, 0)
+    assert not weights[published_columns(one.published)].any()
+    assert not np.array_equal(arms["federated_weights"], arms["federated_state"])
+    assert np.isfinite(shared_weights(one.published, built["eur"].rows, 0)).all()
+
+
+def test_pulls_and_gates_are_those_of_the_documented_grids(played: Rehearsal) -> None:
+    for one in played.works.values():
+        assert one.fitted is not None
+        assert set(one.fitted.pulls) == set(one.fitted.gates) == set(BASKETS)
+        assert set(one.fitted.pulls.values()) <= set(PULL_GRID)
+        assert set(one.fitted.gates.values()) <= set(GATES)
+        assert set(one.fitted.gates.values()) == {0.0}, "an untrained network is let in nowhere"
+
+
+def test_the_forecast_of_a_basket_that_is_not_traded_is_not_a_number(played: Rehearsal) -> None:
+    one = work(without(views_of_member("m0"), "xau"))
+    one.published = played.works["m0"].published
+    one._is_unsettled = True
+    one.settle()
+    assert one.fitted is not None
+    assert set(one.fitted.personal) == {"eur"}
+    arms = forecast(one.published, basket_rows(one.published, without(views_of_member("m0"), "xau")), one.fitted)
+    assert np.isnan(arms["federated_state"][:, 1]).all()
+    assert np.isfinite(arms["federated_state"][TRAIN_BARS:, 0]).all()
+
+
+def test_a_settled_member_has_written_forecasts_and_published_the_index(tmp_path: Path) -> None:
+    found = rehearse(
+        constitution(), all_views(), as_of_ns=AS_OF_NS, until_ns=UNTIL_NS, seed=1, forecasts=tmp_path
+    ).works["m3"]
+    with np.load(tmp_path / "m3.npz") as written:
+        assert set(written) == {"stamps", "state", *ARMS}
+        assert written["stamps"][-1] == UNTIL_NS
+        assert written["federated_state"].shape == (TRAIN_BARS + 60, 2)
+    records = found._records
+    assert records.get("settled_ns") == UNTIL_NS
+    baskets = {str(row["basket"]) for row in records.rows("SELECT DISTINCT basket FROM series WHERE name = 'lsi'")}
+    assert baskets == {"eur", "xau", "system"}
+    assert json.dumps(records.get("pulls"))
+
+
+def test_a_gap_in_the_state_leaves_the_next_round_its_core() -> None:
+    one = work(views_of_member("m0"))
+    one.receive(Aggregate(CENSUS, LIMITS.members, to_words(np.array([2 << 20, 3 << 20]))))
+    rng = np.random.default_rng(8)
+    for first, last in ((0, 399), (450, TRAIN_BARS - 1)):
+        bars = last - first + 1
+        part = msgspec.structs.replace(
+            STATE, span_start_ns=START_NS + first * BAR_NS, span_end_ns=START_NS + last * BAR_NS, length=2 + 4 * bars
+        )
+        vector = np.concatenate([np.full(2, 1000.0), rng.standard_normal(4 * bars)]) * 65_536
+        one.receive(Aggregate(part, LIMITS.members, to_words(np.rint(vector).astype(np.int64))))
+    found = one.contribution(GRAM)
+    assert np.isfinite(found.vector).all()
+    one.receive(Aggregate(GRAM, LIMITS.members, to_words(np.rint(found.vector * 2**13).astype(np.int64))))
+    one.settle()
+    assert one.fitted is not None
+
+
+def test_the_index_of_a_bar_does_not_change_when_later_states_come(played: Rehearsal) -> None:
+    published = played.works["m0"].published
+    whole, kept = basket_indices(published), published.state
+    published.state = kept[: TRAIN_BARS + 10]
+    try:
+        part = basket_indices(published)
+    finally:
+        published.state = kept
+    assert np.isfinite(part).any()
+    np.testing.assert_array_equal(part, whole[: TRAIN_BARS + 10])
+
+
+def test_alerts_come_after_training_only_and_none_without_a_threshold() -> None:
+    index = np.full(400, 10.0)
+    index[[100, 350]] = 90.0
+    assert alert_bars(index, 300) == [350]
+    index[:300] = np.nan
+    assert alert_bars(index, 300) == []

@@ -1,0 +1,150 @@
+"""Claims about a member's own view: gaps, weights, spans, and that nothing later changes anything earlier."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import polars as pl
+import pytest
+
+from hansa.errors import DataError, RefusedError
+from hansa.federation.views import SeriesView, Views, load_views, require_bars, views_of
+from hansa.governance.constitution import Market
+from hansa.market.schema import conform
+from simulator import BAR_NS, DAY_NS
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+START = DAY_NS + BAR_NS
+MARKET = Market(
+    bar_seconds=300, baskets={"eur": ("EUR-USD", "EUR-GBP"), "xau": ("XAU-USD",)},
+    measures=("log_spread", "log_volume"), cost="log_spread", volume_unit=1.0, weight_cap=0.5, influence_cap=0.1,
+    history_days=3,
+)  # fmt: skip
+
+
+def bars(
+    places: list[int], *, market: str = "EUR-USD", venue: str = "north", spread: list[float | None] | None = None,
+    volume: float = 10.0,
+) -> pl.DataFrame:  # fmt: skip
+    count = len(places)
+    given = spread if spread is not None else [1.0 + 0.1 * place for place in range(count)]
+    frame = pl.DataFrame(
+        {
+            "ts_ns": [START + place * BAR_NS for place in places],
+            "market": [market] * count,
+            "venue": [venue] * count,
+            **dict.fromkeys(("open", "high", "low", "close"), [100.0] * count),
+            "volume": [volume] * count,
+            "spread_bps": pl.Series(given, dtype=pl.Float64),
+        }
+    )
+    return conform(frame, source="test")
+
+
+def spread_of(views: Views, basket: str = "eur", series: int = 0) -> list[float]:
+    return (np.exp(views.series[basket][series].measures[:, 0]) - 0.1).round(9).tolist()
+
+
+def test_a_missing_bar_carries_the_last_value_on_and_has_no_volume() -> None:
+    views = views_of([bars([0, 1, 4], spread=[1.0, 2.0, 3.0])], MARKET)
+    assert spread_of(views) == [1.0, 2.0, 2.0, 2.0, 3.0]
+    assert views.series["eur"][0].quote_volume.tolist() == [1000.0, 1000.0, 0.0, 0.0, 1000.0]
+
+
+def test_an_absent_value_of_a_bar_carries_the_last_value_on() -> None:
+    assert spread_of(views_of([bars([0, 1, 2], spread=[1.0, None, 3.0])], MARKET)) == [1.0, 1.0, 3.0]
+
+
+def test_before_the_first_bar_of_a_series_its_first_value_stands_in() -> None:
+    early = bars([0, 1, 2, 3])
+    late = bars([2, 3], market="XAU-USD", spread=[5.0, 6.0])
+    views = views_of([early, late], MARKET)
+    assert spread_of(views, "xau") == [5.0, 5.0, 5.0, 6.0]
+    assert views.series["xau"][0].quote_volume.tolist() == [0.0, 0.0, 1000.0, 1000.0]
+    assert (views.start_ns, views.bars, views.reach_ns) == (START, 4, START + 3 * BAR_NS)
+
+
+def test_a_series_without_a_measure_is_refused_and_named() -> None:
+    faulty = bars([0], market="XAU-USD", venue="riga", spread=[None])
+    with pytest.raises(DataError, match="XAU-USD at riga: no bar has log_spread"):
+        views_of([bars([0, 1]), faulty], MARKET)
+
+
+def test_no_series_at_all_is_refused() -> None:
+    with pytest.raises(DataError, match="at least one series"):
+        views_of([], MARKET)
+
+
+def test_a_basket_that_the_member_does_not_trade_is_absent() -> None:
+    views = views_of([bars([0, 1])], MARKET)
+    assert set(views.series) == {"eur"}
+    assert views.combined("xau", slice(0, 2)) is None
+
+
+def test_series_of_a_basket_weigh_by_their_quote_volume() -> None:
+    heavy = bars([0, 1], spread=[1.0, 1.0], volume=30.0)
+    light = bars([0, 1], market="EUR-GBP", spread=[4.0, 4.0], volume=10.0)
+    found = views_of([heavy, light], MARKET).combined("eur", slice(0, 2))
+    assert found is not None
+    assert found.measures[:, 0] == pytest.approx([0.75 * np.log(1.1) + 0.25 * np.log(4.1)] * 2)
+    assert found.quote_volume.tolist() == [4000.0, 4000.0]
+
+
+def test_weights_come_from_the_given_rows_alone() -> None:
+    one, other = np.zeros((4, 1)), np.ones((4, 1))
+    first = SeriesView(one, np.array([3.0, 3.0, 0.0, 0.0]))
+    second = SeriesView(other, np.array([1.0, 1.0, 100.0, 100.0]))
+    found = Views(START, BAR_NS, 4, {"eur": (first, second)}).combined("eur", slice(0, 2))
+    assert found is not None
+    assert found.measures[:, 0].tolist() == [0.25] * 4
+
+
+def test_series_without_any_volume_weigh_the_same() -> None:
+    flat = np.zeros(2)
+    pair = (SeriesView(np.zeros((2, 1)), flat), SeriesView(np.ones((2, 1)), flat))
+    found = Views(START, BAR_NS, 2, {"eur": pair}).combined("eur", slice(0, 2))
+    assert found is not None
+    assert found.measures[:, 0].tolist() == [0.5, 0.5]
+
+
+@pytest.mark.parametrize(("first", "last"), [(-1, 2), (0, 5), (3, 2), (9, 12)])
+def test_a_span_outside_the_data_is_refused(first: int, last: int) -> None:
+    views = views_of([bars([0, 1, 2, 3, 4])], MARKET)
+    with pytest.raises(RefusedError, match="outside this member's data"):
+        views.rows(START + first * BAR_NS, START + last * BAR_NS)
+
+
+def test_a_span_gives_its_rows_with_both_ends() -> None:
+    views = views_of([bars([0, 1, 2, 3, 4])], MARKET)
+    assert views.rows(START + BAR_NS, START + 3 * BAR_NS) == slice(1, 4)
+    assert views.rows(START, views.reach_ns) == slice(0, 5)
+    assert views.stamps()[views.rows(START + BAR_NS, START + BAR_NS)].tolist() == [START + BAR_NS]
+    assert views.slots().tolist() == [0, 1, 2, 3, 4]
+
+
+def test_later_bars_never_change_earlier_rows() -> None:
+    rng = np.random.default_rng(3)
+    spread = rng.uniform(0.5, 2.0, 60).tolist()
+    whole = views_of([bars(list(range(60)), spread=spread)], MARKET)
+    for cut in (1, 20, 59):
+        changed = spread[:cut] + rng.uniform(5.0, 9.0, 60 - cut).tolist()
+        for frame in (bars(list(range(60)), spread=changed), bars(list(range(cut)), spread=spread[:cut])):
+            early = views_of([frame], MARKET).series["eur"][0].measures[:cut]
+            assert np.array_equal(early, whole.series["eur"][0].measures[:cut])
+
+
+def test_files_of_a_folder_become_views_and_a_folder_without_is_refused(tmp_path: Path) -> None:
+    bars([0, 1, 2]).write_parquet(tmp_path / "north_eurusd.parquet")
+    assert spread_of(load_views(tmp_path, MARKET)) == [1.0, 1.1, 1.2]
+    require_bars(tmp_path, MARKET)
+    with pytest.raises(DataError, match="no file"):
+        load_views(tmp_path / "..", MARKET)
+
+
+@pytest.mark.parametrize("folder", ["absent", "."])
+def test_a_member_without_bars_is_told_where_to_put_them(tmp_path: Path, folder: str) -> None:
+    with pytest.raises(DataError, match=r"hansa market import.*hansa.toml"):
+        require_bars(tmp_path / folder, MARKET)
