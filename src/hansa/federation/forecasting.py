@@ -4,7 +4,7 @@
 |---|---|---|
 | persistence | the last published cost | |
 | local | own measures | own rows |
-| federated_weights | own measures | the summed Gram (own columns only) |
+| federated_weights | own measures | the summed Gram (own columns only), personal weights |
 | federated_state | own measures and the published state | the summed Gram, personal weights, gated residual network |
 
 All arms learn the published cost of the next bar. A broker outside the federation would not have that label; giving it
@@ -217,16 +217,22 @@ def forecast(
     train = published.train_rows()
     arms = {arm: np.full(series.linear.shape, np.nan) for arm in ARMS}
     own = ~published_columns(published)
+    fit_rows, validation = published.fit_and_validation_rows()
     for place, basket in enumerate(published.baskets):
         if basket not in built:
             continue
         one = built[basket]
         alone = Rows(one.rows.regressors[:, own], one.rows.target, one.rows.blocks)
-        local = np.zeros(own.size)
-        local[own] = solve(block_gram(alone.take(train), clip=np.inf), ridge=RIDGE)
+        own_gram = block_gram(alone.take(train), clip=np.inf)
+        shared = weights_only(published, one.rows, place)[own]
+        pull = choose_pull(alone.take(fit_rows), alone.take(validation), shared)
+        weights = {
+            "local": solve(own_gram, ridge=RIDGE),
+            "federated_weights": solve_personal(own_gram, shared, pull=pull),
+        }
         median = series.linear[:, place] + fitted.gates[basket] * residual[:, place]
         arms["persistence"][:, place] = published.state[:, place, published.cost]
-        arms["local"][:, place] = one.forecast(local)
-        arms["federated_weights"][:, place] = one.forecast(weights_only(published, one.rows, place))
+        for arm, found in weights.items():
+            arms[arm][:, place] = one.label.invert((alone.regressors @ found)[:, None])[:, 0]
         arms["federated_state"][:, place] = one.label.invert(median[:, None])[:, 0]
     return arms
