@@ -7,6 +7,7 @@ import statistics
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from rich.box import SIMPLE_HEAD
 from rich.markup import escape
 from rich.table import Table
 
@@ -25,6 +26,14 @@ TITLES = {
     "local_public": "local + public",
     "centralised": "centralised",
 }
+SHORT_TITLES = {
+    "persistence": "persist.",
+    "local": "local",
+    "federated_weights": "weights",
+    "federated_state": "state",
+    "local_public": "public",
+    "centralised": "central.",
+}
 
 
 def show(console: Console, result: Mapping[str, Any]) -> None:
@@ -36,15 +45,20 @@ def show(console: Console, result: Mapping[str, Any]) -> None:
     )
     console.print(f"Forecast: {escape(result['outcome'])}.")
     console.print(_errors(result))
+    console.print()
     console.print(_members(result))
+    console.print()
     _seeds(console, result)
     if result["source"] == "simulated market":
+        console.print()
         console.print(_alerts(result))
     elif result["alerts"]:
         console.print(
             "Alerts (UTC): " + ", ".join(f"{escape(row['basket'])} {_when(row['ts_ns'])}" for row in result["alerts"])
         )
+    console.print()
     console.print(_budgets(result))
+    console.print()
     sent = statistics.mean(result["bytes_per_member"].values())
     steps = ", ".join(f"{name} {seconds * 1e3:.0f} ms" for name, seconds in result["steps"].items())
     console.print(f"Sent by a member: {sent / 1e6:.2f} MB. Median sum: {steps}. All in all {result['seconds']:.0f} s.")
@@ -55,8 +69,7 @@ def show(console: Console, result: Mapping[str, Any]) -> None:
 
 def _errors(result: Mapping[str, Any]) -> Table:
     seeds = f" and {len(result['seeds']['seeds'])} seeds" if "seeds" in result else ""
-    table = Table(title=f"Error of the next bar's cost, mean over members{seeds}, 90 % block-bootstrap interval")
-    table.title_justify = "left"
+    table = _table(f"Error of the next bar's cost, mean over members{seeds} [90 % interval]")
     for name in ("arm", "MAPE %", "RMSE, log units", "MAPE / local"):
         table.add_column(name, justify="left" if name == "arm" else "right", no_wrap=True)
     for arm in ALL_ARMS:
@@ -65,7 +78,7 @@ def _errors(result: Mapping[str, Any]) -> Table:
         table.add_row(
             TITLES[arm],
             _percent(row["mape"], row["mape_interval"]),
-            f"{row['rmse']:.3f} [{row['rmse_interval'][0]:.3f}, {row['rmse_interval'][1]:.3f}]",
+            f"{row['rmse']:.3f} [{row['rmse_interval'][0]:.3f} {row['rmse_interval'][1]:.3f}]",
             _ratio(ratio["mape"]),
             style=style,
         )
@@ -73,11 +86,10 @@ def _errors(result: Mapping[str, Any]) -> Table:
 
 
 def _members(result: Mapping[str, Any]) -> Table:
-    table = Table(title="MAPE % by member; gate: share of the residual network that the member lets in")
-    table.title_justify = "left"
+    table = _table("MAPE % by member, first seed; gate: share of the network it lets in")
     table.add_column("member")
     for arm in ALL_ARMS:
-        table.add_column(TITLES[arm], justify="right", overflow="fold")
+        table.add_column(SHORT_TITLES[arm], justify="right", no_wrap=True)
     table.add_column("gate", justify="right")
     for name, arms in result["per_member"].items():
         gates = result["choices"][name]["gates"] or {}
@@ -112,8 +124,7 @@ def _seeds(console: Console, result: Mapping[str, Any]) -> None:
 
 
 def _alerts(result: Mapping[str, Any]) -> Table:
-    table = Table(title="Alerts after training against known onsets (lead below 0: after the onset)")
-    table.title_justify = "left"
+    table = _table("Alerts after training against known onsets (lead below 0: after the onset)")
     for name in ("market", "rule", "hits", "lead, min", "false alarms/day", "by chance"):
         table.add_column(name)
     for market, rules in result["alerts"].items():
@@ -135,8 +146,7 @@ def _alerts(result: Mapping[str, Any]) -> Table:
 
 
 def _budgets(result: Mapping[str, Any]) -> Table:
-    table = Table(title="Privacy budget of each member, dearest period")
-    table.title_justify = "left"
+    table = _table("Privacy budget of each member, dearest period")
     for name in ("purpose", "unit", "period", "epsilon", "allowed", "delta"):
         table.add_column(name)
     for row in result["privacy"]:
@@ -147,12 +157,18 @@ def _budgets(result: Mapping[str, Any]) -> Table:
     return table
 
 
+def _table(title: str) -> Table:
+    return Table(
+        title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0)
+    )
+
+
 def _percent(value: float, ends: list[float]) -> str:
-    return f"{100 * value:.1f} [{100 * ends[0]:.1f}, {100 * ends[1]:.1f}]"
+    return f"{100 * value:.1f} [{100 * ends[0]:.1f} {100 * ends[1]:.1f}]"
 
 
 def _ratio(one: Mapping[str, float]) -> str:
-    return f"{one['estimate']:.3f} [{one['low']:.3f}, {one['high']:.3f}]"
+    return f"{one['estimate']:.3f} [{one['low']:.3f} {one['high']:.3f}]"
 
 
 def _when(ts_ns: int) -> str:
