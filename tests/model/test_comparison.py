@@ -1,64 +1,113 @@
+"""Claims about errors averaged over members and their intervals."""
+
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from hansa.errors import ModelError
 from hansa.model.comparison import mean_error, mean_ratio, member_losses
 
-DAYS = np.repeat(np.arange(12), 40)
+if TYPE_CHECKING:
+    from hansa.model.evaluation import Metric
+
+METRICS: tuple[Metric, ...] = ("mape", "rmse")
+DAYS = np.repeat(np.arange(12), 30)
 
 
-def losses(scale: float, metric: str = "rmse", members: int = 3, seed: int = 3) -> np.ndarray:
+def forecasts(seed: int, members: int = 3, spread: float = 0.2) -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(seed)
-    actual = rng.normal(size=(members, DAYS.size))
-    return member_losses(actual + scale * rng.normal(size=actual.shape), actual, metric)  # type: ignore[arg-type]
+    actual = np.tile(rng.standard_normal(DAYS.size), (members, 1))
+    return actual + spread * rng.standard_normal(actual.shape), actual
 
 
-def test_losses_have_their_known_values() -> None:
-    predicted, actual = np.array([[0.0, np.log(2.0)]]), np.array([[0.0, 0.0]])
-    assert member_losses(predicted, actual, "mape").tolist() == [[pytest.approx(0.0), pytest.approx(1.0)]]
-    assert member_losses(predicted, actual, "rmse")[0, 1] == pytest.approx(np.log(2.0) ** 2)
+@pytest.mark.parametrize("metric", METRICS)
+def test_a_perfect_forecast_has_no_error(metric: Metric) -> None:
+    _, actual = forecasts(1)
+    found = mean_error(member_losses(actual, actual, metric), DAYS, metric=metric)
+    assert (found.estimate, found.low, found.high) == (0.0, 0.0, 0.0)
 
 
-def test_the_mean_is_over_members_errors_and_not_over_their_squares() -> None:
-    found = np.array([np.full(DAYS.size, 1.0), np.full(DAYS.size, 9.0)])
-    assert mean_error(found, DAYS, metric="rmse").estimate == pytest.approx((1 + 3) / 2)
+def test_known_errors_of_two_members() -> None:
+    actual = np.zeros((2, 4))
+    predicted = np.array([[np.log(1.1)] * 4, [np.log(1.3)] * 4])
+    days = np.array([0, 0, 1, 1])
+    mape = mean_error(member_losses(predicted, actual, "mape"), days, metric="mape")
+    assert mape.estimate == pytest.approx((0.1 + 0.3) / 2)
+    rmse = mean_error(member_losses(predicted, actual, "rmse"), days, metric="rmse")
+    assert rmse.estimate == pytest.approx((np.log(1.1) + np.log(1.3)) / 2)
+    assert (rmse.low, rmse.high) == pytest.approx((rmse.estimate, rmse.estimate)), "every day is the same"
 
 
-@pytest.mark.parametrize("metric", ["mape", "rmse"])
-def test_an_interval_holds_its_estimate_and_is_the_same_for_the_same_seed(metric: str) -> None:
-    found = losses(0.3, metric)
-    first = mean_error(found, DAYS, metric=metric, seed=5)  # type: ignore[arg-type]
-    assert first.low < first.estimate < first.high
-    assert first == mean_error(found, DAYS, metric=metric, seed=5)  # type: ignore[arg-type]
-    assert first != mean_error(found, DAYS, metric=metric, seed=6)  # type: ignore[arg-type]
+@pytest.mark.parametrize("metric", METRICS)
+def test_the_ratio_of_an_arm_with_itself_is_one(metric: Metric) -> None:
+    losses = member_losses(*forecasts(2), metric)
+    found = mean_ratio(losses, losses, DAYS, metric=metric)
+    assert (found.estimate, found.low, found.high) == pytest.approx((1.0, 1.0, 1.0))
 
 
-def test_a_ratio_to_itself_has_no_width() -> None:
-    one = mean_ratio(losses(0.3), losses(0.3), DAYS, metric="rmse")
-    assert (one.estimate, one.low, one.high) == pytest.approx((1.0, 1.0, 1.0))
+@pytest.mark.parametrize("metric", METRICS)
+def test_both_sides_of_a_ratio_are_drawn_from_the_same_days(metric: Metric) -> None:
+    """Twice the error on every bar: whatever days are drawn, the ratio is the same."""
+    losses = member_losses(*forecasts(3), metric)
+    worse = losses * (4.0 if metric == "rmse" else 2.0)
+    found = mean_ratio(worse, losses, DAYS, metric=metric)
+    assert (found.estimate, found.low, found.high) == pytest.approx((2.0, 2.0, 2.0))
 
 
-def test_a_ratio_covers_the_truth() -> None:
-    one = mean_ratio(losses(0.2), losses(0.4, seed=4), DAYS, metric="rmse")
-    assert one.low < 0.5 < one.high
+def test_members_share_their_days() -> None:
+    """Two members whose good and bad days are opposite: drawn together, their mean hardly moves."""
+    bad = (DAYS % 2).astype(float)
+    opposite = mean_error(np.stack([1.0 + bad, 2.0 - bad]), DAYS, metric="mape")
+    alike = mean_error(np.stack([1.0 + bad, 1.0 + bad]), DAYS, metric="mape")
+    assert opposite.high - opposite.low < 1e-9
+    assert alike.high - alike.low > 0.2
 
 
-def test_what_members_share_on_a_day_is_not_taken_for_independent() -> None:
-    rng = np.random.default_rng(1)
-    day = rng.exponential(size=12)[DAYS]
-    alone = mean_error(day[None], DAYS, metric="mape")
-    together = mean_error(np.stack([day] * 9), DAYS, metric="mape")
-    assert together.high - together.low == pytest.approx(alone.high - alone.low)
+@given(seed=st.integers(0, 2**16), members=st.integers(1, 6))
+def test_an_interval_contains_its_estimate(seed: int, members: int) -> None:
+    predicted, actual = forecasts(seed, members)
+    rival, _ = forecasts(seed + 1, members)
+    for metric in METRICS:
+        losses = member_losses(predicted, actual, metric)
+        error = mean_error(losses, DAYS, metric=metric, draws=200)
+        assert error.low <= error.estimate <= error.high
+        ratio = mean_ratio(losses, member_losses(actual + rival * 0.1, actual, metric), DAYS, metric=metric, draws=200)
+        assert ratio.low <= ratio.estimate <= ratio.high
 
 
-def test_faulty_series_and_a_rival_without_error_are_refused() -> None:
-    with pytest.raises(ModelError, match="finite"):
-        member_losses(np.array([[np.nan]]), np.array([[0.0]]), "mape")
-    with pytest.raises(ModelError, match="member, bar"):
-        member_losses(np.zeros(3), np.zeros(3), "mape")
-    with pytest.raises(ModelError, match="a day for each"):
-        mean_error(losses(0.3), DAYS[1:], metric="rmse")
-    with pytest.raises(ModelError, match="says nothing"):
-        mean_ratio(losses(0.3), losses(0.0), DAYS, metric="rmse")
+def test_an_interval_covers_the_true_error_nearly_as_often_as_it_says() -> None:
+    """A percentile bootstrap of few days is a little narrow."""
+    hits = 0
+    for seed in range(100):
+        rng = np.random.default_rng(seed)
+        by_day = rng.normal(0.0, 0.3, 80)
+        error = np.repeat(by_day, 10)[None] + rng.normal(0.0, 0.4, (2, 800))
+        found = mean_error(error**2, np.repeat(np.arange(80), 10), metric="rmse", seed=seed, draws=300)
+        hits += found.low <= 0.5 <= found.high
+    assert 78 <= hits <= 98
+
+
+def test_the_same_seed_gives_the_same_interval() -> None:
+    losses = member_losses(*forecasts(4), "rmse")
+    assert mean_error(losses, DAYS, metric="rmse", seed=7) == mean_error(losses, DAYS, metric="rmse", seed=7)
+    assert mean_error(losses, DAYS, metric="rmse", seed=7) != mean_error(losses, DAYS, metric="rmse", seed=8)
+
+
+@pytest.mark.parametrize(
+    ("predicted", "actual"),
+    [(np.zeros((2, 3)), np.zeros((2, 4))), (np.zeros(3), np.zeros(3)), (np.full((1, 2), np.nan), np.zeros((1, 2)))],
+)
+def test_forecasts_of_other_shapes_or_not_finite_are_refused(predicted: np.ndarray, actual: np.ndarray) -> None:
+    with pytest.raises(ModelError, match="finite forecasts and outcomes"):
+        member_losses(predicted, actual, "mape")
+
+
+def test_a_ratio_to_a_perfect_rival_is_refused() -> None:
+    losses = member_losses(*forecasts(5), "mape")
+    with pytest.raises(ModelError, match="a ratio to 0"):
+        mean_ratio(losses, np.zeros_like(losses), DAYS, metric="mape")
