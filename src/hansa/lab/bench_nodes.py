@@ -6,7 +6,6 @@ Everything but the statistic and the planner is what `hansa coordinator run` and
 from __future__ import annotations
 
 import hashlib
-import os
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -15,12 +14,9 @@ import numpy as np
 
 from hansa.federation.coordinator import Request
 from hansa.federation.coordinator_service import run_coordinator
-from hansa.federation.door import Contribution, MemberDoor
-from hansa.federation.member import MemberNode
-from hansa.federation.node import connect
+from hansa.federation.door import Contribution
 from hansa.federation.records import Records
-from hansa.federation.rules import limits_of
-from hansa.federation.store import MemberStore
+from hansa.federation.taking_part import take_part
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -122,27 +118,5 @@ async def run_bench_member(node: Node) -> None:
         StoreError: Durable facts cannot be written.
         TransportError: The server cannot be reached or refuses for good.
     """
-    limits, records = limits_of(node.constitution), Records(node.records_path)
-    name, signer = node.kit.name, node.kit.signing_key
-    store = MemberStore(node.work / "facts.sqlite")
-    work = KnownVectors(name, records)
-    door = MemberDoor(name, limits=limits, signer=signer, store=store, statistic=work, clock=time.time_ns)
-    member = MemberNode(
-        name,
-        epoch=node.epoch,
-        limits=limits,
-        signer=signer,
-        store=store,
-        door=door,
-        learner=work,
-        records=records,
-        clock=time.time_ns,
-        entropy=os.urandom,
-    )
-    transport = await connect(node, coordinator=False, patience_seconds=PATIENCE_SECONDS)
-    try:
-        await member.run(transport)
-    finally:
-        await transport.close()
-        store.close()
-        records.close()
+    records = Records(node.records_path)
+    await take_part(node, KnownVectors(node.kit.name, records), records=records, patience_seconds=PATIENCE_SECONDS)

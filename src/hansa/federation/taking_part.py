@@ -1,0 +1,64 @@
+"""A member's process, whatever its work: its store, its door, its connection, until it is cancelled."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from typing import TYPE_CHECKING, Protocol
+
+from hansa.federation.door import MemberDoor, Statistic
+from hansa.federation.member import Learner, MemberNode
+from hansa.federation.node import connect
+from hansa.federation.rules import limits_of
+from hansa.federation.store import MemberStore
+
+if TYPE_CHECKING:
+    from hansa.federation.node import Node
+    from hansa.federation.records import Records
+
+logger = logging.getLogger(__name__)
+
+
+class Work(Statistic, Learner, Protocol):
+    """What a member computes for the door, and what it does with opened sums."""
+
+
+async def take_part(node: Node, work: Work, *, records: Records, patience_seconds: float = 60.0) -> None:
+    """Take part until cancelled; the store and the records are closed at the end.
+
+    Args:
+        node: The member's folder.
+        work: Its work.
+        records: Its published records.
+        patience_seconds: How long the first connection may take.
+
+    Raises:
+        StoreError: Durable facts cannot be written.
+        TransportError: The server cannot be reached or refuses for good.
+    """
+    limits, name, signer = limits_of(node.constitution), node.kit.name, node.kit.signing_key
+    store = MemberStore(node.work / "facts.sqlite")
+    try:
+        member = MemberNode(
+            name,
+            epoch=node.epoch,
+            limits=limits,
+            signer=signer,
+            store=store,
+            door=MemberDoor(name, limits=limits, signer=signer, store=store, statistic=work, clock=time.time_ns),
+            learner=work,
+            records=records,
+            clock=time.time_ns,
+            entropy=os.urandom,
+        )
+        transport = await connect(node, coordinator=False, patience_seconds=patience_seconds)
+        logger.info("member connected", extra={"fields": {"node": name, "epoch": node.epoch}})
+        try:
+            await member.run(transport)
+        finally:
+            logger.info("member stops", extra={"fields": {"node": name}})
+            await transport.close()
+    finally:
+        store.close()
+        records.close()
