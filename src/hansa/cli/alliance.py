@@ -69,12 +69,11 @@ def run(
 
 def _new_folder(out: Path | None, kind: str) -> Path:
     folder = (out or RUNS / f"{kind}-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}").resolve()
-    if folder.exists() and any(folder.iterdir()):
+    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
         raise ConfigurationError(f"{folder} holds something already; name a new folder with --out")
     if shutil.disk_usage(folder.parent if folder.parent.exists() else Path.cwd()).free < 500_000_000:
         raise ConfigurationError("less than 500 MB of disk is free here; name a folder elsewhere with --out")
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
+    return folder  # made by what is written into it first: a refusal leaves nothing behind
 
 
 def _deliver(result: Mapping[str, object], folder: Path, *, as_json: bool) -> None:
