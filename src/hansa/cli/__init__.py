@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import logging
+import signal
 import sys
-from typing import Final
+from typing import TYPE_CHECKING, Final, NoReturn
 
 import typer
 
 from hansa.cli import alliance, bench, kit, market, node, show
 from hansa.errors import HansaError
+
+if TYPE_CHECKING:
+    from types import FrameType
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -32,9 +36,17 @@ _TLS_END: Final = "returning true from eof_received() has no effect when using s
 
 def main() -> None:
     """Run the command line; a refusal is one line on standard error and exit code 2."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_DFL:  # under nohup a hang-up stays ignored
+            signal.signal(number, _leave)
     logging.getLogger("asyncio").addFilter(lambda record: record.getMessage() != _TLS_END)
     try:
         app()
     except HansaError as error:
         sys.stderr.write(f"hansa: {error}\n")
         raise SystemExit(2) from error
+
+
+def _leave(number: int, _frame: FrameType | None) -> NoReturn:
+    """End in order, so that what this command has started ends with it."""
+    raise SystemExit(128 + number)

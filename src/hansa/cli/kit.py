@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from hansa.errors import HansaError
 from hansa.identity.certificates import load_certificate
@@ -86,7 +86,7 @@ def issue_(
             make_authority_directory(authority, asked[0].federation, at=_now())
         answers = out or authority / "issued"
         issue(authority, asked, answers, hosts=_split(hosts), at=_now())
-        table = Table("node", "role", "identity key")
+        table = Table("node", "role", Column("identity key", overflow="fold"))  # compared by eye: never cut
         for one in asked:
             table.add_row(one.name, one.role, one.identity_key)
         Console().print(table)
@@ -117,7 +117,7 @@ def show(
         if as_json:
             typer.echo(json.dumps(facts))
             return
-        table = Table("what", "value")
+        table = Table("what", Column("value", overflow="fold"))
         for what, value in facts.items():
             table.add_row(what, value if isinstance(value, str) else ", ".join(value))
         Console().print(table)

@@ -33,7 +33,7 @@ def status(
         sys.stdout.write(json.dumps(nodes, indent=2) + "\n")
         return
     for node in nodes:
-        Console().print(*_tables(node))
+        Console().print(*_tables(node), sep="\n")
 
 
 def watch(
