@@ -12,7 +12,7 @@ import pytest
 from hansa.federation.transport import Channel, Message, Subject
 from hansa.protocol.messages import Agreement, Died, Epoch, Opening, Result, Setup, open_envelope
 from players import from_coordinator, from_member
-from simulator import Simulation, limits, request, signing_key
+from simulator import Simulation, limits, purpose, request, signing_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -270,5 +270,25 @@ def test_an_epoch_waits_until_the_minimum_cohort_has_set_up(tmp_path: Path) -> N
     federation.revive("m3")
     federation.run()
     assert federation.opened()[0].cohort == ("m0", "m1", "m3", "m4")
+    for store in federation.stores.values():
+        store.close()
+
+
+def test_only_a_published_sum_about_bars_moves_the_newest_bar(tmp_path: Path) -> None:
+    state = purpose(values_per_bar=2)
+    federation = Simulation(
+        tmp_path, limits=limits(state=state, gram=purpose()), programme=[request(0), request(1, "state", bars=3)]
+    )
+    federation.run(until=lambda: len(federation.opened()) == 1)
+    assert federation.coordinator.last_bar_ns == 0
+    federation.run()
+    assert federation.coordinator.last_bar_ns == request(1, "state", bars=3).span_end_ns
+    assert federation.coordinator.given_up_ns == 0
+    federation.silent.update(["m2", "m3"])
+    lost = request(2, "state", bars=9)
+    federation.coordinator.extend([lost])
+    federation.run()
+    assert federation.coordinator.last_bar_ns == request(1, "state", bars=3).span_end_ns
+    assert federation.coordinator.given_up_ns == lost.span_end_ns
     for store in federation.stores.values():
         store.close()
