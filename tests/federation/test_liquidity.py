@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hansa.errors import RefusedError
+from hansa.errors import RefusedError, StoreError
 from hansa.federation.forecasting import (
     ARMS,
     basket_rows,
@@ -259,6 +259,9 @@ def test_a_settled_member_has_written_forecasts_and_published_the_index(tmp_path
     baskets = {str(row["basket"]) for row in records.rows("SELECT DISTINCT basket FROM series WHERE name = 'lsi'")}
     assert baskets == {"eur", "xau", "system"}
     assert json.dumps(records.get("pulls"))
+    found._forecasts = tmp_path / "nowhere" / "m3.npz"
+    with pytest.raises(StoreError, match="cannot be written"):
+        found._write({})
 
 
 def test_a_gap_in_the_state_leaves_the_next_round_its_core() -> None:

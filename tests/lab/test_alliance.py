@@ -292,3 +292,9 @@ def test_a_coordinator_in_service_ends_in_order_when_told_to(alliance: Alliance,
 
 def log_path(alliance: Alliance, name: str) -> Path:
     return alliance.directory / name / "node" / "log.txt"
+
+
+def test_a_failure_is_shown_without_the_events_before_it(tmp_path: Path) -> None:
+    (tmp_path / "m1" / "node").mkdir(parents=True)
+    (tmp_path / "m1" / "node" / "log.txt").write_text('{"event":"sum published"}\nhansa: the disk is full\n')
+    assert Alliance(tmp_path, ("m1",))._log_end("m1") == "hansa: the disk is full"

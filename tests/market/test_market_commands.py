@@ -46,6 +46,12 @@ def test_import_joins_signed_files_and_reports_those_left_out(tmp_path: Path) ->
     assert bars["signed_volume"].to_list() == [5.0, 5.0]
 
 
+def test_a_path_that_is_not_there_is_called_that(tmp_path: Path) -> None:
+    result = _run("describe", tmp_path / "nowhere")
+    assert result.exit_code == 2
+    assert "no such file or directory" in result.stderr
+
+
 def test_the_table_names_the_market_and_fits_a_terminal(tmp_path: Path) -> None:
     result = _run("describe", _source(tmp_path))
     assert result.exit_code == 0

@@ -175,6 +175,8 @@ def _plan(paths: Sequence[Path], options: _Options) -> tuple[dict[tuple[str, str
     plain: dict[tuple[str, str], Path] = {}
     signed: dict[tuple[str, str], Path] = {}
     for path in paths:
+        if not path.exists():
+            raise DataError(f"{path}: no such file or directory")
         files = sorted(p for p in path.iterdir() if p.name.endswith(_SUFFIXES)) if path.is_dir() else [path]
         for file in files:
             group = signed if file.name.startswith("signed_") else plain

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from hansa.errors import RefusedError
+from hansa.errors import RefusedError, StoreError
 from hansa.federation.door import Contribution
 from hansa.federation.forecasting import (
     Fitted,
@@ -195,9 +195,12 @@ class LiquidityWork:
         if self._forecasts is None:
             return
         temporary = self._forecasts.with_suffix(".tmp")
-        with temporary.open("wb") as file:
-            np.savez(file, **{"stamps": self.published.stamps(), "state": self.published.state, **arms})  # type: ignore[arg-type] # numpy's own stub
-        temporary.replace(self._forecasts)
+        try:
+            with temporary.open("wb") as file:
+                np.savez(file, **{"stamps": self.published.stamps(), "state": self.published.state, **arms})  # type: ignore[arg-type] # numpy's own stub
+            temporary.replace(self._forecasts)
+        except OSError as error:
+            raise StoreError(f"{self._forecasts}: cannot be written ({error.strerror}); free disk space") from error
 
     def _volume(self, views: Views, rows: slice) -> Float[np.ndarray, " basket"]:
         bound = self._limits.purposes["census"].value_bound

@@ -128,8 +128,9 @@ class Alliance:
         return Records(self.directory / name / "node" / "records.sqlite", read_only=True)
 
     def _log_end(self, name: str) -> str:
-        text = (self.directory / name / "node" / "log.txt").read_text(errors="replace").strip()
-        return text[-600:] or "its log is empty"
+        lines = (self.directory / name / "node" / "log.txt").read_text(errors="replace").strip().splitlines()
+        said = [line for line in lines if not line.startswith("{")] or lines[-1:]  # a refusal stands after the events
+        return "\n".join(said)[-600:] or "its log is empty"
 
     def _last_death(self) -> str:
         records = self.records(COORDINATOR)
