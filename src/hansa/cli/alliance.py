@@ -33,7 +33,7 @@ def demo(
         bool, typer.Option("--chaos", help="Run again with kills; compare the sums byte for byte.")
     ] = False,
     seed: Annotated[int, typer.Option(help="First seed of the simulated market.")] = 1,
-    seeds: Annotated[int, typer.Option(help="How many seeds; all but the first in memory.")] = 5,
+    seeds: Annotated[int, typer.Option(min=1, help="How many seeds; all but the first in memory.")] = 5,
     members: Annotated[int, typer.Option(min=3, max=10, help="Brokers.")] = 5,
     out: Annotated[Path | None, typer.Option(help="New folder for the alliance and the report.")] = None,
 ) -> None:
