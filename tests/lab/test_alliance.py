@@ -239,7 +239,8 @@ def test_no_process_is_left_when_what_watches_an_alliance_raises(alliance: Allia
     with pytest.raises(RuntimeError, match="seen enough"), running(alliance, SPAN.options()):
         alliance.wait(seconds=60, progress=impatient)
     assert not any(map(is_alive, pids(alliance)))
-    assert server_pid(alliance) is None
+    # Told to end before it had taken charge of its server, a coordinator leaves it to the parent-death signal.
+    until(lambda: server_pid(alliance) is None, seconds=10)
 
 
 @pytest.mark.slow
