@@ -91,7 +91,7 @@ def changed_after(views: Views, bar: int) -> Views:
 
 def work(views: Views, rules: Constitution | None = None, **options: object) -> LiquidityWork:
     found = rules or constitution()
-    fields = {"forecasts": None, "records": Records(":memory:"), **options}
+    fields = {"forecasts": None, "volume_key": bytes(32), "records": Records(":memory:"), **options}
     return LiquidityWork(found, limits_of(found), load=lambda: views, **fields)  # type: ignore[arg-type]
 
 

@@ -155,7 +155,9 @@ def test_bars_are_read_again_when_a_span_reaches_beyond_them() -> None:
         reads.append(1)
         return views_of_member("m0", TRAIN_BARS + 30 * len(reads))
 
-    one = LiquidityWork(constitution(), LIMITS, load=load, forecasts=None, records=Records(":memory:"))
+    one = LiquidityWork(
+        constitution(), LIMITS, load=load, forecasts=None, records=Records(":memory:"), volume_key=bytes(32)
+    )
     one.contribution(CENSUS)
     one.contribution(CENSUS)
     assert len(reads) == 1
@@ -300,3 +302,16 @@ def test_alerts_come_after_training_only_and_none_without_a_threshold() -> None:
     assert alert_bars(index, 300) == [350]
     index[:300] = np.nan
     assert alert_bars(index, 300) == []
+
+
+def test_weights_and_census_are_made_of_one_noised_volume() -> None:
+    views = views_of_member("m0", TRAIN_BARS)
+    spread = []
+    for key in range(200):
+        one = work(views, volume_key=key.to_bytes(32, "big"))
+        spread.append(one.contribution(CENSUS).vector)
+        assert np.array_equal(one.contribution(CENSUS).vector, spread[-1])
+    deviation = np.log(np.array(spread)).std(axis=0)
+    market, purpose = constitution().market, LIMITS.purposes["census"]
+    wanted = -np.log1p(-market.influence_cap) * purpose.noise_multiplier
+    assert deviation == pytest.approx(np.full(deviation.size, wanted), rel=0.2)

@@ -15,7 +15,7 @@ from hansa.federation.liquidity import LiquidityWork
 from hansa.federation.records import Records
 from hansa.federation.rules import limits_of
 from hansa.federation.schedule import replay_programme
-from hansa.lab.rehearsal import rehearse
+from hansa.lab.rehearsal import rehearse, volume_key
 from hansa.protocol.session import facts_label
 from simulator import BAR_NS, Simulation
 from small_market import AS_OF_NS, UNTIL_NS, all_views, constitution, views_of_member, work
@@ -73,7 +73,7 @@ def federation(tmp_path: Path) -> Iterator[Callable[[], Simulation]]:
                 directory,
                 limits=limits_of(RULES),
                 programme=PROGRAMME,
-                statistic=lambda name: Watched(work(views_of_member(name))),  # type: ignore[arg-type, return-value]
+                statistic=lambda name: Watched(work(views_of_member(name), volume_key=volume_key(1, name))),  # type: ignore[arg-type, return-value]
                 now_ns=UNTIL_NS,
             )
         )

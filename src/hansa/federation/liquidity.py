@@ -4,9 +4,13 @@ Influence of one privacy unit on a vector, as declared to the door:
 
 | purpose | unit | L2 influence |
 |---|---|---|
-| census | (client, basket): a share `influence_cap` of the member's volume | `influence_cap * max(volume)` |
+| census | (client, basket): a share `influence_cap` of the member's volume | `influence_cap * max(volume)`, see below |
 | state | (client, basket, bar): `influence_cap` on each log measure | `influence_cap * max(weight) * sqrt(K)` |
 | gram, weights | one day of raw data: it reaches its own day-block and the next | `2 * clip`, clip = sensitivity / 2 |
+
+A member noises the logarithm of its own volumes once a census (`influence_cap` times the census's noise multiplier), at
+home: the census's sum and the weights that stand in front of every state sum are made of that one noised number, so
+repeating them tells nothing more, and the census's budget pays for them.
 
 `influence_cap` is the constitution's and is a statement about the data that this version does NOT enforce: bars hold
 no clients. The raw bars of a member are kept from everybody by the secure sum (nothing below the minimum cohort is
@@ -20,6 +24,8 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from hansa.crypto.prg import derive
+from hansa.crypto.sampling import GaussianTable, sample
 from hansa.errors import RefusedError, StoreError
 from hansa.federation.door import Contribution
 from hansa.federation.forecasting import (
@@ -51,6 +57,7 @@ if TYPE_CHECKING:
     from hansa.protocol.messages import Manifest
     from hansa.protocol.session import Aggregate
 
+LOG_STEPS: Final = 2**20
 CATCH_UP_ROWS: Final = 4 * 288
 
 
@@ -62,6 +69,7 @@ class LiquidityWork:
         limits: Its limits.
         load: Reads the member's own bars; called again when a span reaches beyond what was read.
         forecasts: File for the member's forecasts, or None.
+        volume_key: 32 secret bytes of this member, for the noise on its volumes; the same after a restart.
         models: Folder for the member's and the shared model, or None.
         records: Published records of this node.
     """
@@ -75,6 +83,7 @@ class LiquidityWork:
         forecasts: Path | None,
         records: Records,
         models: Path | None = None,
+        volume_key: bytes,
     ) -> None:
         self.published = Published(constitution, limits)
         self.fitted: Fitted | None = None
@@ -82,6 +91,7 @@ class LiquidityWork:
         self._load = load
         self._forecasts = forecasts
         self._models = models
+        self._volume_key = volume_key
         self._records = records
         self._views: Views | None = None
         self._batch: Batch | None = None
@@ -122,7 +132,7 @@ class LiquidityWork:
     def _census(self, manifest: Manifest) -> Contribution:
         views = self._reach(manifest)
         rows = views.rows(manifest.span_start_ns, manifest.span_end_ns)
-        volume = self._volume(views, rows)
+        volume = self._noised_volume(views, rows)
         return Contribution("census", volume, self.published.market.influence_cap * float(volume.max()))
 
     def _state(self, manifest: Manifest) -> Contribution:
@@ -131,7 +141,7 @@ class LiquidityWork:
             raise RefusedError(f"{manifest.session}: a state before the census of its round")
         views = self._reach(manifest)
         train = self._training_slice(views)
-        share = self._volume(views, train) / published.turnover
+        share = self._noised_volume(views, train) / published.turnover
         weights = published.weights_of(share)
         rows = views.rows(manifest.span_start_ns, manifest.span_end_ns)
         bars, measures = rows.stop - rows.start, len(published.market.measures)
@@ -202,14 +212,28 @@ class LiquidityWork:
         except OSError as error:
             raise StoreError(f"{self._forecasts}: cannot be written ({error.strerror}); free disk space") from error
 
+    def _noised_volume(self, views: Views, rows: slice) -> Float[np.ndarray, " basket"]:
+        """Return the mean quote volume a bar, with this member's own noise on its logarithm: one draw a span.
+
+        A client of share `influence_cap` moves the logarithm by `-log(1 - influence_cap)`; what is made of the result,
+        the census's sum and every weight of the state channel, is post-processing of this one release.
+        """
+        span = f"{int(views.stamps()[rows.start])}|{int(views.stamps()[rows.stop - 1])}"
+        influence = -math.log1p(-self.published.market.influence_cap)
+        table = GaussianTable.build(self._limits.purposes["census"].noise_multiplier * influence * LOG_STEPS)
+        noise = sample(table, len(self.published.baskets), derive(self._volume_key, span.encode())) / LOG_STEPS
+        return np.asarray(np.minimum(self._volume(views, rows) * np.exp(noise), self._census_bound()))
+
+    def _census_bound(self) -> float:
+        return self._limits.purposes["census"].value_bound
+
     def _volume(self, views: Views, rows: slice) -> Float[np.ndarray, " basket"]:
-        bound = self._limits.purposes["census"].value_bound
         volume = np.zeros(len(self.published.baskets))
         for place, basket in enumerate(self.published.baskets):
             view = views.combined(basket, rows)
             if view is not None:
                 volume[place] = view.quote_volume[rows].mean() / self.published.market.volume_unit
-        return np.minimum(volume, bound)
+        return volume
 
     def _training_slice(self, views: Views) -> slice:
         published = self.published

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hansa.crypto.prg import derive
 from hansa.federation.liquidity import LiquidityWork
 from hansa.federation.records import Records
 from hansa.federation.rules import limits_of
@@ -35,5 +36,6 @@ async def run_member(node: Node, *, patience_seconds: float = 60.0) -> None:
         forecasts=node.work / "forecasts.npz",
         records=records,
         models=node.work,
+        volume_key=derive(node.kit.signing_key.to_bytes(), b"hansa/volume-noise/1"),
     )
     await take_part(node, work, records=records, patience_seconds=patience_seconds)

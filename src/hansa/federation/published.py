@@ -7,8 +7,9 @@
 | gram | packed Gram of each basket, day-blocks clipped | weights of the closed-form core |
 | weights | sum of clipped day gradients | one step of the linear server |
 
-The weights are public by construction (they follow from the census), so they travel 1000 times larger: the state's
-noise does not blur them, and a sum over fewer members is still divided by the right weight.
+The weights are made of volumes that each member has noised at home once, under the census's budget (`liquidity`), so
+they may travel 1000 times larger: the state's noise does not blur them, and a sum over fewer members is still divided
+by the right weight.
 """
 
 from __future__ import annotations

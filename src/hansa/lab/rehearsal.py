@@ -6,6 +6,7 @@ exactly, so a sum here has the distribution of a sum opened by the alliance. It 
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -66,6 +67,7 @@ def rehearse(
             load=_given(own),
             forecasts=None if forecasts is None else forecasts / f"{name}.npz",
             records=Records(":memory:"),
+            volume_key=volume_key(seed, name),
         )
         for name, own in views.items()
     }
@@ -84,6 +86,11 @@ def rehearse(
     for work in works.values():
         work.settle()
     return Rehearsal(constitution, works)
+
+
+def volume_key(seed: int, name: str) -> bytes:
+    """Return the key of a rehearsed member's volume noise: no secret, for a rehearsal has none."""
+    return hashlib.sha256(f"{seed}|{name}".encode()).digest()
 
 
 def _given(views: Views) -> Callable[[], Views]:
