@@ -254,6 +254,22 @@ def test_a_member_that_ends_is_reported_with_its_log(alliance: Alliance) -> None
 
 
 @pytest.mark.slow
+def test_a_member_that_a_signal_killed_is_started_again_and_misses_nothing(alliance: Alliance) -> None:
+    killed: list[int] = []
+
+    def kill_once() -> None:
+        if not killed and server_pid(alliance) is not None:
+            killed.append(alliance.pid("riga"))
+            os.kill(killed[0], signal.SIGKILL)
+
+    with running(alliance, SPAN.options()):
+        alliance.wait(seconds=120, progress=kill_once)
+        wait_for_members(alliance, SPAN.until_ns, seconds=60)
+        assert alliance.pid("riga") != killed[0]
+    assert all(row["state"] == "published" for row in sums(alliance))
+
+
+@pytest.mark.slow
 def test_a_killed_coordinator_takes_its_server_with_it_and_a_restart_finishes_the_same_sums(
     alliance: Alliance, tmp_path: Path
 ) -> None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 import signal
 import sys
-from typing import TYPE_CHECKING, Final, NoReturn
+from typing import TYPE_CHECKING, Annotated, Final, NoReturn
 
 import typer
 
+from hansa import __version__
 from hansa.cli import alliance, bench, kit, market, node, show
 from hansa.errors import HansaError
 
@@ -16,10 +17,7 @@ if TYPE_CHECKING:
     from types import FrameType
 
 app = typer.Typer(
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    help="Rival brokers forecast market liquidity together; nobody sees anybody's data.",
+    no_args_is_help=True, invoke_without_command=True, add_completion=False, pretty_exceptions_enable=False
 )
 app.add_typer(kit.app, name="kit")
 app.add_typer(bench.app, name="bench")
@@ -32,6 +30,16 @@ app.command("status")(show.status)
 app.command("watch")(show.watch)
 # asyncio says so whenever a server ends a TLS stream first; the stream is closed in order all the same.
 _TLS_END: Final = "returning true from eof_received() has no effect when using ssl"
+
+
+@app.callback()
+def _root(
+    *, is_version: Annotated[bool, typer.Option("--version", help="Print the version and end.", is_eager=True)] = False
+) -> None:
+    """Rival brokers forecast market liquidity together; nobody sees anybody's data."""
+    if is_version:
+        typer.echo(f"hansa {__version__}")
+        raise typer.Exit
 
 
 def main() -> None:

@@ -91,7 +91,8 @@ def _deliver(result: Mapping[str, object], folder: Path, *, as_json: bool) -> No
     console = Console()
     show(console, result)
     console.print(
-        f"\nLook further: pictures in {folder / 'report.html'}, numbers in {folder / 'result.json'},\n"
-        f"every node with [bold]hansa status {folder / 'alliance'}[/bold].",
+        f"\nLook further:\n  pictures    {folder / 'report.html'}\n  numbers     {folder / 'result.json'}\n"
+        f"  every node  hansa status {folder / 'alliance'}",
+        highlight=False,
         soft_wrap=True,
     )

@@ -38,12 +38,13 @@ MEMBER_INTERFACE: Final = "HUB.API"  # the part of it that a member reaches, fro
 START_SECONDS: Final = 15.0
 STOP_SECONDS: Final = 10.0
 # Runs before the server in the child process: ends with the parent, also if the parent ended just now.
-_TETHER: Final = (
+TETHER: Final = (
     "import ctypes,os,sys\n"
     "if sys.platform=='linux': ctypes.CDLL(None).prctl(1,9,0,0,0)\n"
     "if os.getppid()!=int(sys.argv[1]): sys.exit(1)\n"
     "os.execv(sys.argv[2],sys.argv[2:])"
 )
+"""Program for `python -c`, arguments the parent's pid and a command: run it so that it dies with the parent (Linux)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +135,7 @@ class NatsServer:
             configuration.write_text(render_configuration(self._directory, self._options, port=self._port))
             command = (str(os.getpid()), str(server_binary()), "-c", str(configuration))
             self._process = subprocess.Popen(
-                (sys.executable, "-I", "-S", "-c", _TETHER, *command),
+                (sys.executable, "-I", "-S", "-c", TETHER, *command),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,

@@ -18,6 +18,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 from hansa.errors import TransportError
+from hansa.federation.nats_server import TETHER
 from hansa.federation.records import Records
 from hansa.governance.constitution import SignedConstitution, write
 from hansa.identity.configuration import NatsConfiguration
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
 COORDINATOR: Final = "coordinator"
 STOP_SECONDS: Final = 10.0
+REVIVALS: Final = 3
 
 
 @dataclass(slots=True)
@@ -48,6 +50,7 @@ class Alliance:
     members: tuple[str, ...]
     _processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
     _arguments: dict[str, list[str]] = field(default_factory=dict)
+    _revived: dict[str, int] = field(default_factory=dict)
 
     def start(self, name: str, arguments: Sequence[str]) -> None:
         """Start a node's process; its output goes to `node/log.txt`."""
@@ -55,11 +58,15 @@ class Alliance:
         work.mkdir(mode=0o700, exist_ok=True)
         self._arguments[name] = list(arguments)
         environment = {**os.environ, "JAX_PLATFORMS": "cpu", "OMP_NUM_THREADS": "1", "POLARS_MAX_THREADS": "1"}
+        tether = [sys.executable, "-I", "-S", "-c", TETHER, str(os.getpid())]
         with (work / "log.txt").open("ab") as log:
             self._processes[name] = subprocess.Popen(
-                [sys.executable, "-m", "hansa", *arguments], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                [*tether, sys.executable, "-m", "hansa", *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
                 env=environment,
-            )  # fmt: skip
+            )
 
     def start_members(self) -> None:
         """Start every member."""
@@ -85,18 +92,15 @@ class Alliance:
         return self._processes[name].pid
 
     def wait(self, *, seconds: float, progress: Callable[[], None] = lambda: None) -> None:
-        """Wait until the coordinator has ended.
+        """Wait until the coordinator has ended; a member that a signal killed is started again, thrice at the most.
 
         Raises:
-            TransportError: It failed, a member ended before it, or the time is over; the message shows the log's end.
+            TransportError: It failed, a member gave up before it, or the time is over; the message shows the log's end.
         """
         deadline = time.monotonic() + seconds
         while self._processes[COORDINATOR].poll() is None:
             progress()  # may kill and restart processes
-            for name in self.members:
-                process = self._processes.get(name)
-                if process is not None and process.poll() is not None:
-                    raise TransportError(f"{name} ended with code {process.returncode}: {self._log_end(name)}")
+            self.revive()
             if time.monotonic() > deadline:
                 raise TransportError(f"no end after {seconds:.0f} s: {self._log_end(COORDINATOR)}")
             time.sleep(0.1)
@@ -106,6 +110,21 @@ class Alliance:
             raise TransportError(
                 f"the coordinator ended with code {code}: {self._log_end(COORDINATOR)} {self._last_death()}"
             )
+
+    def revive(self) -> None:
+        """Start members that a signal killed again.
+
+        Raises:
+            TransportError: A member ended by itself, or was killed more than `REVIVALS` times.
+        """
+        for name in self.members:
+            process = self._processes.get(name)
+            if process is None or process.poll() is None:
+                continue
+            if process.returncode >= 0 or self._revived.get(name, 0) >= REVIVALS:
+                raise TransportError(f"{name} ended with code {process.returncode}: {self._log_end(name)}")
+            self._revived[name] = self._revived.get(name, 0) + 1
+            self.restart(name)
 
     def stop(self) -> None:
         """Stop every process that still runs, politely first."""

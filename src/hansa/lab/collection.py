@@ -32,6 +32,7 @@ def wait_for_members(alliance: Alliance, stamp_ns: int, *, seconds: float) -> No
     deadline = time.monotonic() + seconds
     for name in alliance.members:
         while not _has_settled(alliance, name, stamp_ns):
+            alliance.revive()
             if time.monotonic() > deadline:
                 raise TransportError(f"{name} wrote no forecasts up to {stamp_ns} in time: {notes(alliance, name)[:1]}")
             time.sleep(0.1)
