@@ -6,6 +6,8 @@ STAMP := $(VENV)/installed-$(shell cat requirements.lock pyproject.toml | cksum 
 ROOMS := crypto protocol governance
 README_LINES := 150
 MODULE_LINES := 400
+# A file's tests share their server and their compiled programs.
+PARALLEL := -n 2 --dist loadfile
 ARGS ?=
 
 .DEFAULT_GOAL := help
@@ -30,7 +32,7 @@ demo: env  ## five members and a coordinator on this machine; ARGS="--chaos" pas
 
 test: env  ## every test, with branch coverage and its gate on the rooms of the protocol
 	$(BIN)/coverage erase
-	$(BIN)/pytest -m "not slow" --cov --cov-report=
+	$(BIN)/pytest $(PARALLEL) -m "not slow" --cov --cov-report=
 	$(BIN)/pytest -m slow --cov --cov-append --cov-report= --durations=10
 	@for room in $(ROOMS); do \
 	  echo "branch coverage of hansa.$$room (at least 95 %):"; \
@@ -38,7 +40,7 @@ test: env  ## every test, with branch coverage and its gate on the rooms of the 
 	done
 
 test-fast: env  ## the tests that need seconds, without coverage
-	$(BIN)/pytest
+	$(BIN)/pytest $(PARALLEL)
 
 check: env  ## format, lint, types, import contracts, sizes, the README's commands
 	$(BIN)/ruff format --check .
