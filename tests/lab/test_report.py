@@ -7,7 +7,6 @@ import json
 import math
 import re
 from html.parser import HTMLParser
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -16,11 +15,10 @@ from hypothesis import strategies as st
 
 from hansa.lab.document import as_json
 from hansa.lab.report import page, write_report
-from hansa.lab.report.axes import DAY_NS, Scale, day_ticks, round_ticks
+from hansa.lab.report.axes import DAY_NS
 from hansa.lab.report.index_picture import cells, index_picture
 from hansa.lab.report.markup import clipped, tag, text
 from hansa.lab.report.reading import ARM_TITLES, Index, read
-from hansa.lab.report.style import ramp, stylesheet
 from hansa.lab.report.words import findings, headline, limits, warnings_in_words
 
 if TYPE_CHECKING:
@@ -389,46 +387,6 @@ def test_writing_replaces_the_page(tmp_path: Path) -> None:
     path.write_text("old")
     write_report(path, small())
     assert path.read_text(encoding="utf-8") == page(small())
-
-
-def test_the_ramp_falls_evenly_in_lightness() -> None:
-    for is_dark, sign in ((False, -1), (True, 1)):
-        levels = [luminance(colour) for colour in ramp(is_dark=is_dark)]
-        steps = [sign * (after - before) for before, after in pairwise(levels)]
-        assert min(steps) > 0.03
-        assert max(steps) < 0.13
-
-
-def luminance(colour: str) -> float:
-    """Return a colour's perceived lightness, CIE L* over 100."""
-    red, green, blue = ((int(colour[place : place + 2], 16) / 255) ** 2.2 for place in (1, 3, 5))
-    return 1.16 * (0.2126 * red + 0.7152 * green + 0.0722 * blue) ** (1 / 3) - 0.16
-
-
-def test_the_style_serves_light_dark_and_paper() -> None:
-    rules = stylesheet()
-    assert "prefers-color-scheme:dark" in rules
-    assert "@media print" in rules
-    assert "tabular-nums" in rules
-    assert rules.count("{") == rules.count("}")
-
-
-@given(st.floats(1e-6, 1e6), st.integers(2, 10))
-def test_ticks_are_few_round_and_inside(high: float, most: int) -> None:
-    ticks = round_ticks(high, most)
-    assert ticks[0] == 0
-    assert ticks[-1] <= high * (1 + 1e-6)
-    assert len(ticks) <= most + 1
-
-
-def test_days_are_midnights_inside_the_span() -> None:
-    assert day_ticks(DAY_NS // 2, 5 * DAY_NS, 3) == [DAY_NS, 3 * DAY_NS, 5 * DAY_NS]
-
-
-def test_a_scale_keeps_values_inside_its_ends() -> None:
-    scale = Scale(0.0, 10.0, 100.0, 0.0)
-    assert [scale(value) for value in (-5, 0, 5, 20)] == [100.0, 100.0, 50.0, 0.0]
-    assert Scale(1.0, 1.0, 3.0, 9.0)(1.0) == 3.0
 
 
 def test_json_has_null_where_a_number_is_not_finite() -> None:
