@@ -3,7 +3,6 @@
 The coordinator publishes 1 kB, every member answers with a body, the coordinator has all of them: mutual TLS, durable
 streams (each write is synced to disk before it is acknowledged), each member a process of its own, everything on this
 machine. No cryptography but TLS, no door, no signatures. Bodies above the server's limit travel in chunks.
-`message_exchange.py` measures the other direction and both ends in one process.
 
 Run: python benchmarks/transport.py [--members 5] [--repeats 11]
 """
