@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import io
-import time
 
 import numpy as np
 import polars as pl
@@ -170,10 +169,3 @@ def test_more_members_than_harbours_still_have_distinct_names() -> None:
 def test_an_impossible_scenario_is_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(ConfigurationError):
         Scenario(seed=1, **wrong)  # type: ignore[arg-type]
-
-
-@pytest.mark.slow
-def test_the_default_month_takes_under_a_second_and_a_half() -> None:
-    begin = time.perf_counter()
-    simulate(Scenario(seed=17))
-    assert time.perf_counter() - begin < 1.5

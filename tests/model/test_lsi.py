@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import time
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -102,12 +100,3 @@ def test_rules_that_do_not_fit_are_refused() -> None:
         stress_index(calm(), SLOT, IndexRule(signs=(1, 0), weights=(0.5, 0.5)))
     with pytest.raises(ModelError, match="turnover"):
         system_index(np.zeros((3, 2)), np.array([1.0, -1.0]))
-
-
-def test_a_month_of_three_baskets_takes_less_than_a_second_each() -> None:
-    state = np.random.default_rng(3).standard_normal((8000, 3))
-    rule = IndexRule(signs=(1, 1, -1), weights=(1.0, 1.0, 1.0))
-    started = time.perf_counter()
-    index = stress_index(state, np.arange(8000) % 288, rule)
-    assert time.perf_counter() - started < 1.0
-    assert np.isfinite(index[-1])

@@ -1,14 +1,13 @@
 from __future__ import annotations
 
 import dataclasses
-import time
 
 import numpy as np
 import pytest
 
 from hansa.errors import ModelError
 from hansa.model import training
-from hansa.model.network import NetworkShape, initial_parameters, parameter_count, predict_offsets
+from hansa.model.network import NetworkShape, initial_parameters, predict_offsets
 from hansa.model.training import (
     Batch,
     Series,
@@ -130,27 +129,3 @@ def test_faulty_input_is_refused() -> None:
         ServerMomentum().apply(ServerMomentum().start(START), START[1:], blocks=3)
     with pytest.raises(ModelError, match="validation rows"):
         choose_gate(np.zeros(3), np.zeros(2), np.zeros(3))
-
-
-@pytest.mark.slow
-def test_a_round_of_17_days_and_3_baskets_takes_less_than_300_ms() -> None:
-    shape = NetworkShape(baskets=3, features=7)
-    generator = np.random.default_rng(0)
-    bars = 17 * 288
-    data = Series(
-        generator.standard_normal((bars, 3, 7)),
-        generator.standard_normal((bars, 4)),
-        generator.standard_normal((bars, 3)),
-        generator.standard_normal((bars, 3)),
-        np.arange(bars) // 288,
-    )
-    days = day_batch(data, np.ones(bars, dtype=bool), np.full((3, 3), 1 / 3), blocks=17)
-    parameters = initial_parameters(shape, 0)
-    assert parameters.shape == (parameter_count(shape),)
-    block_updates(shape, parameters, days, clip=1.0)
-    seconds = []
-    for _ in range(5):
-        started = time.perf_counter()
-        block_updates(shape, parameters, days, clip=1.0)
-        seconds.append(time.perf_counter() - started)
-    assert np.median(seconds) < 0.3
