@@ -86,7 +86,8 @@ def _errors(result: Mapping[str, Any]) -> Table:
 
 
 def _members(result: Mapping[str, Any]) -> Table:
-    table = _table("MAPE % by member, first seed; gate: share of the network it lets in")
+    seed = ", first seed" if "seeds" in result else ""
+    table = _table(f"MAPE % by member{seed}; gate: share of the network it lets in")
     table.add_column("member")
     for arm in ALL_ARMS:
         table.add_column(SHORT_TITLES[arm], justify="right", no_wrap=True)
