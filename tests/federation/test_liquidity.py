@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from hansa.errors import RefusedError, StoreError
@@ -84,6 +84,7 @@ def learned(own: Views, others: np.ndarray) -> LiquidityWork:
 
 @settings(max_examples=12, deadline=None)
 @given(seed=st.integers(0, 2**32 - 1), scale=st.sampled_from([1e-9, 1.0, 30.0]))
+@example(seed=1321, scale=30.0)
 def test_whatever_the_data_a_contribution_has_its_length_and_no_more_influence_than_the_purpose(
     seed: int, scale: float
 ) -> None:

@@ -150,7 +150,8 @@ class LiquidityWork:
             view = views.combined(basket, train)
             if view is not None:
                 values[:, place] = weights[place] * view.measures[rows]
-        vector = np.concatenate([weights * WEIGHT_SCALE, values.ravel()])
+        bound = self._limits.purposes["state"].value_bound  # no log measure of a real bar comes near it
+        vector = np.concatenate([weights * WEIGHT_SCALE, np.clip(values.ravel(), -bound, bound)])
         influence = published.market.influence_cap * float(weights.max()) * math.sqrt(measures)
         return Contribution("state", vector, influence)
 
