@@ -120,7 +120,7 @@ class NatsConnection:
             try:
                 await self._attempt()
                 break
-            except (TimeoutError, OSError, nats.errors.Error) as error:
+            except (TimeoutError, OSError, EOFError, ValueError, nats.errors.Error) as error:  # a greeting cut short
                 final = isinstance(error, ssl.SSLError) or "uthorization" in str(error)
                 if final or asyncio.get_running_loop().time() > deadline:
                     raise self._explain(error) from error
@@ -204,7 +204,7 @@ class NatsConnection:
                 pause = 0.05
             try:
                 await self._attempt()
-            except (TimeoutError, OSError, nats.errors.Error) as error:
+            except (TimeoutError, OSError, EOFError, ValueError, nats.errors.Error) as error:  # a greeting cut short
                 logger.info("%s: %s, trying again", self._node, self._explain(error))
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, 1.0)
