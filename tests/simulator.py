@@ -45,6 +45,7 @@ def purpose(**changes: object) -> PurposeLimit:
     fields: dict[str, object] = {
         "values": 6,
         "values_per_bar": 0,
+        "exchanges": 3,
         "value_bound": 100.0,
         "scale": 1024,
         "sensitivity": 1.0,
@@ -69,6 +70,7 @@ def limits(members: int = 5, colluders: int = 1, **purposes: PurposeLimit) -> Li
         quorum=quorum,
         minimum_cohort=max(3, quorum),
         attempts=2,
+        reopenings=2,
         bar_ns=BAR_NS,
         purposes=purposes or {"gram": purpose()},
         setup_ns=10 * SECOND,

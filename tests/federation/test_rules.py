@@ -9,7 +9,7 @@ from hansa.governance.constitution import Constitution, Deadlines, Market, Party
 from simulator import signing_key
 
 GRAM = Purpose(
-    values=6, values_per_bar=2, value_bound=100.0, scale=1024, sensitivity=1.0, noise_multiplier=2.0, unit="day",
+    values=6, values_per_bar=2, exchanges=3, value_bound=100.0, scale=1024, sensitivity=1.0, noise_multiplier=2.0, unit="day",
     period="year", epsilon=4.0, delta=1e-6,
 )  # fmt: skip
 CONSTITUTION = Constitution(
@@ -21,6 +21,7 @@ CONSTITUTION = Constitution(
     colluders=1,
     minimum_cohort=3,
     attempts=2,
+    reopenings=1,
     market=Market(
         bar_seconds=300, baskets={"eur": ("EUR-USD",)}, measures=("spread",), cost="spread", volume_unit=1.0,
         weight_cap=0.5, influence_cap=0.1, history_days=9,
@@ -50,6 +51,7 @@ def test_every_limit_comes_from_the_constitution() -> None:
     [
         "values",
         "values_per_bar",
+        "exchanges",
         "value_bound",
         "scale",
         "sensitivity",

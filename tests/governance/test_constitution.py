@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 GRAM = Purpose(
-    values=100, values_per_bar=0, value_bound=1000.0, scale=1024, sensitivity=10.0, noise_multiplier=8.0, unit="day",
+    values=100, values_per_bar=0, exchanges=3, value_bound=1000.0, scale=1024, sensitivity=10.0, noise_multiplier=8.0, unit="day",
     period="year", epsilon=4.0, delta=1e-6,
 )  # fmt: skip
 
@@ -52,6 +52,7 @@ def constitution(size: int = 5, colluders: int = 1, **changes: object) -> Consti
         colluders=colluders,
         minimum_cohort=max(3, colluders + 2, (size + colluders) // 2 + 1),
         attempts=3,
+        reopenings=2,
         market=Market(
             bar_seconds=300,
             baskets={"eur": ("EUR-USD", "EUR-GBP")},
@@ -117,7 +118,7 @@ CONTRADICTIONS: list[tuple[str, dict[str, object]]] = [
     ("keys", {"members": (party("m1"), party("m2"), Party("m3", signing_key("m2").public))}),
     ("m3: expected a public key", {"members": (party("m1"), party("m2"), Party("m3", "ed25519:none"))}),
     ("sorted", {"members": tuple(party(name) for name in ("m2", "m1", "m3"))}),
-    ("at least 3", {"members": (party("m1"), party("m2")), "colluders": 0}),
+    ("3 to 100", {"members": (party("m1"), party("m2")), "colluders": 0}),
     ("colluders", {"colluders": -1}),
     ("colluders", {"colluders": 2}),
     ("minimum_cohort", {"minimum_cohort": 3}),

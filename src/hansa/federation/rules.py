@@ -26,6 +26,7 @@ def limits_of(constitution: Constitution) -> Limits:
         quorum=constitution.quorum,
         minimum_cohort=constitution.minimum_cohort,
         attempts=constitution.attempts,
+        reopenings=constitution.reopenings,
         bar_ns=constitution.market.bar_seconds * NS,
         purposes={name: _limit(purpose) for name, purpose in constitution.purposes.items()},
         setup_ns=int(deadlines.setup_seconds * NS),
@@ -39,6 +40,7 @@ def _limit(purpose: Purpose) -> PurposeLimit:
     return PurposeLimit(
         values=purpose.values,
         values_per_bar=purpose.values_per_bar,
+        exchanges=purpose.exchanges,
         value_bound=purpose.value_bound,
         scale=purpose.scale,
         sensitivity=purpose.sensitivity,

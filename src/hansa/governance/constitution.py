@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 SIGNATURE_TYPE: Final = "application/vnd.hansa.constitution+json"
 WORD_LIMIT: Final = 2**31
+MAX_MEMBERS: Final = 100
 MAX_FILE_BYTES: Final = 1_000_000
 _NAME = re.compile(r"[a-z0-9-]{1,40}")
 # The session's label `r<round>-<position>-<purpose>-a<attempt>` has 40 characters: 13, 4 and 2 digits leave these.
@@ -50,13 +51,15 @@ class Purpose(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What may be summed, how finely, with how much noise, and how much of it in all.
 
     `values` is the vector's length; a purpose about bars has `values_per_bar` values for each bar of its span and
-    `values` in front of them. `sensitivity` is the largest L2 change that one `unit` can make to the vector,
+    `values` in front of them. `exchanges` is how often the coordinator and the members take turns: 3 (upload, agree,
+    open) or 2 (upload, open: what opens the sum is the vote for its cohort). `sensitivity` is the largest L2 change that one `unit` can make to the vector,
     `noise_multiplier` the ratio sigma / sensitivity of the sum's noise. `epsilon` at `delta` is the budget of one
     period (`year`, or `day` of the data).
     """
 
     values: int
     values_per_bar: int
+    exchanges: int
     value_bound: float
     scale: int
     sensitivity: float
@@ -119,6 +122,7 @@ class Constitution(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     colluders: int
     minimum_cohort: int
     attempts: int
+    reopenings: int
     market: Market
     purposes: dict[str, Purpose]
     round: tuple[Sums, ...]
@@ -205,7 +209,7 @@ def check(constitution: Constitution) -> None:
         )
         == len(names),
         "members: sorted by name": names[:-1] == sorted(names[:-1]),
-        f"members: at least 3, got {members}": members >= 3,
+        f"members: 3 to {MAX_MEMBERS}, got {members}": 3 <= members <= MAX_MEMBERS,
         f"colluders: 0 <= c < n/3, got c={constitution.colluders}, n={members}": constitution.colluders >= 0
         and 3 * constitution.colluders < members,
         f"minimum_cohort: between max(3, c + 2, quorum {constitution.quorum}) and n={members}, "
@@ -213,6 +217,7 @@ def check(constitution: Constitution) -> None:
         <= constitution.minimum_cohort
         <= members,
         "attempts: 1 to 10": 1 <= constitution.attempts <= 10,
+        "reopenings: 0 to 10": 0 <= constitution.reopenings <= 10,
         "round: names a purpose that is not there, or a count below 1": all(
             line.purpose in constitution.purposes and line.count >= 1 for line in constitution.round
         ),
@@ -277,6 +282,7 @@ def _check_purpose(name: str, purpose: Purpose, constitution: Constitution) -> N
             <= 10_000_000
             and 0 <= purpose.values_per_bar <= 1_000_000
             and purpose.values + purpose.values_per_bar >= 1,
+            f"purposes.{name}.exchanges: 2 or 3": purpose.exchanges in {2, 3},
             f"purposes.{name}.scale: 1 to 2^30": 1 <= purpose.scale <= 2**30,
             f"purposes.{name}.delta: at most 1e-3": purpose.delta <= 1e-3,
             f"purposes.{name}.period: year or day": purpose.period in {"year", "day"},

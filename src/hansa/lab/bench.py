@@ -113,6 +113,7 @@ def bench_constitution(keys: Mapping[str, str], coordinator_key: str, *, length:
     purpose = Purpose(
         values=length,
         values_per_bar=0,
+        exchanges=3,
         value_bound=VALUE_BOUND,
         scale=2**16,
         sensitivity=1.0,
@@ -131,6 +132,7 @@ def bench_constitution(keys: Mapping[str, str], coordinator_key: str, *, length:
         colluders=colluders,
         minimum_cohort=max(3, colluders + 2, (members + colluders) // 2 + 1),
         attempts=1,
+        reopenings=2,
         market=Market(BAR_SECONDS, {"none": ("none",)}, ("none",), "none", 1.0, 1.0, 1.0, 1),
         purposes={PURPOSE: purpose},
         round=(Sums(PURPOSE, 1),),

@@ -89,6 +89,7 @@ def charter(
         colluders=colluders,
         minimum_cohort=max(3, colluders + 2, (members + colluders) // 2 + 1),
         attempts=3,
+        reopenings=2,
         market=market,
         purposes=_purposes(market, steps=steps, training_epsilon=training_epsilon, state_epsilon=state_epsilon),
         round=(Sums("census", 1), Sums("state", 1), Sums("gram", 1), *([Sums("weights", steps)] if steps else [])),
@@ -105,6 +106,7 @@ def _purposes(market: Market, *, steps: int, training_epsilon: float, state_epsi
     year = Purpose(
         values=baskets,
         values_per_bar=0,
+        exchanges=3,
         value_bound=4.0,
         scale=2**20,
         sensitivity=market.influence_cap * 4.0,
@@ -135,6 +137,7 @@ def _purposes(market: Market, *, steps: int, training_epsilon: float, state_epsi
     state = replace(
         year,
         values_per_bar=baskets * measures,
+        exchanges=2,
         value_bound=1024.0,
         scale=2**16,
         sensitivity=market.influence_cap * market.weight_cap * math.sqrt(measures),

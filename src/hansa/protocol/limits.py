@@ -32,6 +32,7 @@ class PurposeLimit:
 
     values: int
     values_per_bar: int
+    exchanges: int
     value_bound: float
     scale: int
     sensitivity: float
@@ -54,6 +55,7 @@ class Limits:
     quorum: int
     minimum_cohort: int
     attempts: int
+    reopenings: int
     bar_ns: int
     purposes: Mapping[str, PurposeLimit]
     setup_ns: int
