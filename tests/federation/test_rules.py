@@ -9,8 +9,8 @@ from hansa.governance.constitution import Constitution, Deadlines, Market, Party
 from simulator import signing_key
 
 GRAM = Purpose(
-    values=6, values_per_bar=2, exchanges=3, value_bound=100.0, scale=1024, sensitivity=1.0, noise_multiplier=2.0, unit="day",
-    period="year", epsilon=4.0, delta=1e-6,
+    values=6, values_per_bar=2, exchanges=3, value_bound=100.0, scale=1024, sensitivity=1.0, noise_multiplier=2.0,
+    unit="day", period="year", epsilon=4.0, delta=1e-6,
 )  # fmt: skip
 CONSTITUTION = Constitution(
     version=1,

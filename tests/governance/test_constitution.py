@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 GRAM = Purpose(
-    values=100, values_per_bar=0, exchanges=3, value_bound=1000.0, scale=1024, sensitivity=10.0, noise_multiplier=8.0, unit="day",
-    period="year", epsilon=4.0, delta=1e-6,
+    values=100, values_per_bar=0, exchanges=3, value_bound=1000.0, scale=1024, sensitivity=10.0, noise_multiplier=8.0,
+    unit="day", period="year", epsilon=4.0, delta=1e-6,
 )  # fmt: skip
 
 

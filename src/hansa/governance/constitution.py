@@ -51,10 +51,10 @@ class Purpose(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What may be summed, how finely, with how much noise, and how much of it in all.
 
     `values` is the vector's length; a purpose about bars has `values_per_bar` values for each bar of its span and
-    `values` in front of them. `exchanges` is how often the coordinator and the members take turns: 3 (upload, agree,
-    open) or 2 (upload, open: what opens the sum is the vote for its cohort). `sensitivity` is the largest L2 change that one `unit` can make to the vector,
-    `noise_multiplier` the ratio sigma / sensitivity of the sum's noise. `epsilon` at `delta` is the budget of one
-    period (`year`, or `day` of the data).
+    `values` in front of them. `exchanges` is how often coordinator and members take turns: 3 (upload, agree, open), or
+    2 (upload, open: what opens the sum is the vote for its cohort). `sensitivity` is the largest L2 change that one
+    `unit` can make to the vector, `noise_multiplier` the ratio sigma / sensitivity of the sum's noise. `epsilon` at
+    `delta` is the budget of one period (`year`, or `day` of the data).
     """
 
     values: int
