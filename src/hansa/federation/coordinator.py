@@ -1,4 +1,7 @@
-"""The coordinator's node: sets epochs up, runs the sessions of a programme one after another, publishes sums.
+"""The coordinator's node: sets epochs up, runs the sessions of a programme in order, publishes sums.
+
+Sums of two exchanges (the state channel's) overlap, up to `WINDOW` at a time: a bar does not wait for the one before.
+Any other sum begins when all before it are over, and the next one when it is.
 
 It holds no member's key and no code path to data. Its state is a function of the two streams: after a restart it reads
 the board, then the inbox, up to their heads, and only then speaks. What it has published is read back from the board;
@@ -10,6 +13,7 @@ Does NOT guarantee liveness against a coordinator that withholds; members then s
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeAlias
@@ -21,7 +25,7 @@ from hansa.federation.epoch_setup import CoordinatorEpoch
 from hansa.federation.transport import Channel, Message, Subject
 from hansa.protocol.messages import (
     SMALL_BYTES,
-    Certificate,
+    Call,
     Cohort,
     Died,
     Manifest,
@@ -33,7 +37,7 @@ from hansa.protocol.messages import (
     seal_envelope,
 )
 from hansa.protocol.secure_sum import SecureSum
-from hansa.protocol.session import certificate_limit, recover_limit, session_label, upload_limit
+from hansa.protocol.session import call_limit, call_step, recover_limit, result_limit, session_label
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
@@ -45,6 +49,8 @@ if TYPE_CHECKING:
 
 Outgoing = tuple[str, str, bytes]
 IDLE_SECONDS: Final = 0.25
+WINDOW: Final = 8
+DAYS: Final = range(10**7, 10**8)  # sums of the state channel are named by their day, rounds by their minute
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,13 +70,13 @@ Planner: TypeAlias = Callable[["CoordinatorNode", int], "Sequence[Request] | Non
 
 @dataclass(slots=True)
 class _Running:
-    """The session in progress and the stream's time of its last step."""
+    """A session in progress and the stream's time of its last step."""
 
     request: Request
-    attempt: int
     sum: SecureSum
     step: str
     since_ns: int
+    has_recovered: bool = False
 
 
 class CoordinatorNode:
@@ -96,22 +102,21 @@ class CoordinatorNode:
         self._limits = limits
         self._signer = signer
         self._records = records
-        self._programme = list(programme)
-        self._next = 0
+        self._pending = list(programme)  # not yet begun, in order
         self._epoch = CoordinatorEpoch(epoch=epoch, limits=limits, signer=signer)
-        self._running: _Running | None = None
+        self._running: dict[str, _Running] = {}
         self._deaths: dict[tuple[int, int], int] = {}
         self._said: set[tuple[str, str]] = set()
-        self._sealed: tuple[bytes, Payload] | None = None  # our newest envelope and what is in it
+        self._sealed: dict[bytes, Payload] = {}  # envelopes that we sealed and have not yet read back
 
     @property
     def is_done(self) -> bool:
         """Whether the epoch is set up and every sum of the programme is published or given up."""
-        return self._epoch.epoch_id is not None and self._running is None and self._next >= len(self._programme)
+        return self._epoch.epoch_id is not None and not self._running and not self._pending
 
     def extend(self, programme: Sequence[Request]) -> None:
         """Add sums to the end of the programme."""
-        self._programme.extend(programme)
+        self._pending.extend(programme)
 
     def handle(self, message: Message) -> None:
         """Take in one message of either channel."""
@@ -133,7 +138,9 @@ class CoordinatorNode:
         """Return what is to be published now as (session, step, body); each at most once a life."""
         outgoing = self._epoch.advance(now_ns)
         if self._epoch.epoch_id is not None:
-            outgoing += self._start() if self._running is None else self._drive(self._running, now_ns)
+            outgoing += self._start()
+            for running in list(self._running.values()):
+                outgoing += self._drive(running, now_ns)
         fresh = [item for item in outgoing if item[:2] not in self._said]
         self._said.update(item[:2] for item in fresh)
         return fresh
@@ -195,18 +202,19 @@ class CoordinatorNode:
         if step == "announce":
             self._note_manifest(self._read(message, Manifest), message.time_ns)
             return
-        running = self._running
-        if running is None or session != running.sum.manifest.session:
+        running = self._running.get(session)
+        if running is None:
             return
         members = len(self._limits.members)
         if step == "cohort":
             running.sum.note_cohort(self._read(message, Cohort))
-        elif step == "certificate":
-            running.sum.note_certificate(self._read(message, Certificate, limit=certificate_limit(members)))
+        elif step.startswith("call"):
+            running.sum.note_call(self._read(message, Call, limit=call_limit(members)))
         elif step == "recover":
             self._read(message, Recover, limit=recover_limit(members))
+            running.has_recovered = True
         elif step == "result":
-            limit = upload_limit(running.sum.manifest.length, members)
+            limit = result_limit(running.sum.manifest, self._limits)
             self._note_result(running, self._read(message, Result, limit=limit), message.time_ns)
             return
         elif step == "died":
@@ -214,75 +222,90 @@ class CoordinatorNode:
             return
         else:
             return
-        self._records.step(session, step, message.time_ns)
-        running.step, running.since_ns = step, message.time_ns
+        running.step, running.since_ns = step.split("-")[0], message.time_ns
+        self._records.step(session, running.step, message.time_ns)
 
     def _note_manifest(self, manifest: Manifest, time_ns: int) -> None:
         place = (manifest.round, manifest.position)
-        if place in self.done or self._running is not None or manifest.attempt != self._deaths.get(place, 0) + 1:
+        if place in self.done or manifest.attempt != self._deaths.get(place, 0) + 1:
             return
         request = Request(*place, manifest.purpose, manifest.index, manifest.span_start_ns, manifest.span_end_ns)
-        if self._next >= len(self._programme) or self._programme[self._next] != request:
-            self._programme.insert(self._next, request)
-        self._running = _Running(
-            request, manifest.attempt, SecureSum(manifest, limits=self._limits), "announce", time_ns
+        if request in self._pending:
+            self._pending.remove(request)
+        self._running[manifest.session] = _Running(
+            request, SecureSum(manifest, limits=self._limits), "announce", time_ns
         )
         self._records.session(manifest, "announce", time_ns)
 
     def _note_result(self, running: _Running, result: Result, time_ns: int) -> None:
-        cohort = running.sum.cohort
+        cohort, session = running.sum.cohort, running.sum.manifest.session
         if cohort is None or (result.manifest, result.root) != (running.sum.digest, cohort.root()):
-            raise ProtocolError(f"{running.sum.manifest.session}: a result of another cohort")
-        self._records.published(running.sum.manifest.session, members=result.members, time_ns=time_ns)
+            raise ProtocolError(f"{session}: a result of another cohort")
+        suspects = running.sum.suspects()
+        if suspects:
+            reason = f"a partial decryption was wrong: one of {', '.join(sorted(suspects))} gave it"
+            self._records.note(time_ns, session, "open", reason)
+        self._records.published(session, members=result.members, time_ns=time_ns)
         self.done.add((running.request.round, running.request.position))
         if self._is_about_bars(running.request):
             self.last_bar_ns = max(self.last_bar_ns, running.request.span_end_ns)
-        self._running, self._next = None, self._next + 1
+        del self._running[session]
 
     def _note_death(self, running: _Running, died: Died, time_ns: int) -> None:
+        session = running.sum.manifest.session
         if died.manifest != running.sum.digest:
-            raise ProtocolError(f"{running.sum.manifest.session}: a death notice of another manifest")
-        self._records.died(running.sum.manifest.session, reason=died.reason, time_ns=time_ns)
+            raise ProtocolError(f"{session}: a death notice of another manifest")
+        self._records.died(session, reason=died.reason, time_ns=time_ns)
         place = (running.request.round, running.request.position)
         deaths = self._deaths.get(place, 0) + 1
         self._deaths[place] = deaths
-        self._running = None
+        del self._running[session]
         if deaths >= self._limits.attempts:
             self._abandon(running.request)
+        else:
+            self._pending.insert(0, running.request)
 
     def _abandon(self, request: Request) -> None:
-        """Give up a sum and what is left of its round: later sums build on earlier ones."""
+        """Give up a sum and what is left of its round: later sums build on earlier ones, but not the channel's."""
         self.is_failed = True
         self.done.add((request.round, request.position))
-        self.abandoned.add(request.round)
         if self._is_about_bars(request):
             self.given_up_ns = max(self.given_up_ns, request.span_end_ns)
-        kept = [one for one in self._programme[self._next :] if one.round != request.round]
-        self._programme[self._next :] = kept
+        if request.round not in DAYS:
+            self.abandoned.add(request.round)
+            self._pending = [one for one in self._pending if one.round != request.round]
 
     def _is_about_bars(self, request: Request) -> bool:
         return self._limits.purposes[request.purpose].values_per_bar > 0
 
     def _on_inbox(self, message: Message) -> None:
-        running = self._running
         subject = message.subject
-        if running is None or subject.session != running.sum.manifest.session:
+        running = self._running.get(subject.session)
+        if running is None:
             return
         if subject.step == "upload":
             running.sum.add_upload(subject.sender, message.body)
         elif subject.step == "agree":
             running.sum.add_agreement(subject.sender, message.body)
-        elif subject.step == "open":
+        elif subject.step.startswith("open"):
             running.sum.add_opening(subject.sender, message.body)
         elif subject.step == "shares":
             running.sum.add_shares(subject.sender, message.body)
 
     def _start(self) -> list[Outgoing]:
-        if self._next >= len(self._programme):
-            return []
-        request = self._programme[self._next]
-        manifest = self._manifest(request, self._deaths.get((request.round, request.position), 0) + 1)
-        return [self._say(manifest.session, "announce", manifest)]
+        """Announce the sums that may begin beside those that run."""
+        begun = [running.sum.exchanges == 2 for running in self._running.values()]
+        outgoing = []
+        for request in self._pending:
+            overlaps = self._limits.purposes[request.purpose].exchanges == 2
+            if begun and not (overlaps and all(begun) and len(begun) < WINDOW):
+                break
+            begun.append(overlaps)
+            attempt = self._deaths.get((request.round, request.position), 0) + 1
+            manifest = self._manifest(request, attempt)
+            if (manifest.session, "announce") not in self._said:
+                outgoing.append(self._say(manifest.session, "announce", manifest))
+        return outgoing
 
     def _manifest(self, request: Request, attempt: int) -> Manifest:
         epoch_id = self._epoch.epoch_id
@@ -313,53 +336,70 @@ class CoordinatorNode:
         if not self._said.isdisjoint({(session, "result"), (session, "died")}):
             return []
         waited = now_ns - running.since_ns
-        if running.step == "announce":
-            return self._close_uploads(running, is_late=waited > self._limits.upload_ns)
-        if running.step == "cohort":
-            return self._certify(running, is_late=waited > self._limits.agree_ns)
-        return self._publish(running) or self._recover(running, is_late=waited > self._limits.open_ns)
+        try:
+            if running.step == "announce":
+                return self._close_uploads(running, is_late=waited > self._limits.upload_ns)
+            if running.step == "cohort":
+                return self._call_first(running, is_late=waited > self._limits.agree_ns)
+            return self._open(running, is_late=waited > self._limits.open_ns)
+        except SessionDiedError as error:
+            return [self._say(session, "died", Died(running.sum.digest, str(error)))]
 
     def _close_uploads(self, running: _Running, *, is_late: bool) -> list[Outgoing]:
-        if not is_late and running.sum.uploaded != running.sum.manifest.participants:
+        if running.sum.cohort is not None or not (
+            is_late or running.sum.uploaded == running.sum.manifest.participants
+        ):
             return []
-        try:
-            cohort = running.sum.propose_cohort()
-        except SessionDiedError as error:
-            return self._die(running, str(error))
+        cohort = running.sum.propose_cohort()
         running.sum.note_cohort(cohort)
-        return [self._say(running.sum.manifest.session, "cohort", cohort)]
+        said = [self._say(running.sum.manifest.session, "cohort", cohort)]
+        return said if running.sum.exchanges == 3 else [*said, *self._call(running)]
 
-    def _certify(self, running: _Running, *, is_late: bool) -> list[Outgoing]:
-        certificate = running.sum.certificate()
-        if certificate is None:
-            return self._die(running, "no quorum agreed in time") if is_late else []
-        running.sum.is_certified = True
+    def _call_first(self, running: _Running, *, is_late: bool) -> list[Outgoing]:
+        if running.sum.call is None:
+            called = self._call(running)
+            if is_late and not called:
+                raise SessionDiedError("no quorum agreed in time")
+            return called
+        return self._open(running, is_late=is_late)
+
+    def _call(self, running: _Running) -> list[Outgoing]:
+        call = running.sum.next_call()
+        if call is None:
+            return []
+        running.sum.note_call(call)
+        return [self._say(running.sum.manifest.session, call_step(call.number), call)]
+
+    def _open(self, running: _Running, *, is_late: bool) -> list[Outgoing]:
+        """Publish the sum if it opens; call others, or ask for the shares of who vanished, when it is late."""
         session = running.sum.manifest.session
-        return [self._say(session, "certificate", certificate), *self._publish(running)]
-
-    def _recover(self, running: _Running, *, is_late: bool) -> list[Outgoing]:
-        missing = running.sum.missing()
+        try:
+            result = running.sum.result()
+        except ProtocolError as error:
+            self._records.note(running.since_ns, session, "open", str(error))
+            return self._call(running)
+        if result is not None:
+            return [self._say(session, "result", result)]
         if not is_late:
             return []
-        if running.step == "certificate" and missing:
-            return [self._say(running.sum.manifest.session, "recover", running.sum.recover())]
-        return self._die(running, f"seeds of {', '.join(missing)} towards dropped members are missing")
-
-    def _publish(self, running: _Running) -> list[Outgoing]:
-        result = running.sum.result()
-        return [] if result is None else [self._say(running.sum.manifest.session, "result", result)]
-
-    def _die(self, running: _Running, reason: str) -> list[Outgoing]:
-        return [self._say(running.sum.manifest.session, "died", Died(running.sum.digest, reason))]
+        missing = running.sum.missing()
+        outgoing = [] if running.sum.is_answered() else self._call(running)
+        if missing and not running.has_recovered:
+            running.has_recovered = True
+            outgoing.append(self._say(session, "recover", running.sum.recover()))
+        if not outgoing:
+            raise SessionDiedError(f"seeds of {', '.join(missing)} towards dropped members are missing")
+        return outgoing
 
     def _say(self, session: str, step: str, payload: Payload) -> Outgoing:
         body = seal_envelope(payload, sender=self._limits.coordinator, signer=self._signer)
-        self._sealed = (body, payload)
+        self._sealed[hashlib.sha256(body).digest()] = payload
         return session, step, body
 
     def _read(self, message: Message, expected: type[PayloadT], *, limit: int = SMALL_BYTES) -> PayloadT:
-        if self._sealed is not None and self._sealed[0] == message.body and isinstance(self._sealed[1], expected):
-            return self._sealed[1]  # the very bytes that we sealed: nothing left to verify
+        sealed = self._sealed.pop(hashlib.sha256(message.body).digest(), None)
+        if isinstance(sealed, expected):
+            return sealed  # the very bytes that we sealed: nothing left to verify
         name = self._limits.coordinator
         return open_envelope(message.body, expected, sender=name, key=self._limits.keys[name], limit=limit)
 

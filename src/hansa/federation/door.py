@@ -1,37 +1,30 @@
 """The door: the one function through which anything that depends on a member's data leaves it.
 
-`budget -> check -> quantise -> noise -> mask -> sign -> record`, in this order, and one durable transaction before the
-bytes are handed to the transport.
-
-```
-sigma      = noise_multiplier * (sensitivity * scale + sqrt(values one unit touches))      steps, of the sum
-share      = discrete Gaussian of variance sigma^2 / (u_min - c)                            a member
-word       = round(value * scale) + share + masks                                           mod 2^32
-```
+`budget -> check -> quantise -> noise -> pack -> mask -> encrypt -> sign -> record`, in this order, and one durable
+transaction before the bytes are handed to the transport. Steps, noise and lanes: `protocol.encoding`.
 
 The share's randomness is `HKDF(noise key, manifest)`: a restart makes the same bytes, another manifest other noise.
 
 Guarantees: a vector that the manifest or the constitution does not name, of another length, with a value that is not
 finite or out of bounds, or from a statistic whose influence is larger than the purpose's sensitivity, does not leave;
 the charge is on disk before the upload is; a budget that would be exceeded is refused and nothing leaves.
-With masks alone a sum can be opened as soon as the uploads are there, so the charge is made at the upload.
+The others can open a sum that this member's upload is in without it, so the charge is made at the upload.
 Does NOT guarantee: that the statistic bounds one unit's influence as it declares; that is the statistic's own work.
 """
 
 from __future__ import annotations
 
 import hashlib
-import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from hansa.crypto.prg import derive
 from hansa.crypto.sampling import GaussianTable, sample
 from hansa.errors import BudgetError, RefusedError
-from hansa.protocol.encoding import quantise, sensitivity_steps
+from hansa.protocol.encoding import quantise, share_sigma, values_touched
 from hansa.protocol.limits import Limits, PurposeLimit, periods
 from hansa.protocol.messages import seal_envelope
-from hansa.protocol.privacy import Charge, NoiseShares, epsilon, share_variance
+from hansa.protocol.privacy import Charge, NoiseShares, epsilon
 from hansa.protocol.session import build_upload, facts_label
 
 if TYPE_CHECKING:
@@ -96,6 +89,7 @@ class MemberDoor:
         self._store = store
         self._statistic = statistic
         self._clock = clock
+        self.seconds = 0.0  # from the newest statistic to its signed upload, the disk left out
 
     def upload(self, manifest: Manifest, purpose: PurposeLimit, keys: EpochKeys) -> bytes:
         """Return this member's one upload for a checked manifest, stored, charged and recorded.
@@ -114,6 +108,7 @@ class MemberDoor:
         table = GaussianTable.build(share_sigma(purpose, self._limits, length=manifest.length))
         charges = self._affordable(manifest, purpose, table)
         contribution = self._statistic.contribution(manifest)
+        begun_ns = self._clock()
         self._check(contribution, manifest, purpose)
         steps = quantise(contribution.vector, purpose)
         digest = manifest.digest()
@@ -128,6 +123,7 @@ class MemberDoor:
         )
         body = seal_envelope(upload, sender=self._name, signer=self._signer)
         now_ns = self._clock()
+        self.seconds = (now_ns - begun_ns) / 1e9
         with self._store.transaction():
             for period, charge in charges.items():
                 self._store.charge(label, purpose=manifest.purpose, period=period, charge=charge, time_ns=now_ns)
@@ -165,14 +161,3 @@ class MemberDoor:
                 f"{manifest.session}: one unit may move the vector by {purpose.sensitivity:g}; "
                 f"this statistic lets it move by {contribution.sensitivity:g}"
             )
-
-
-def values_touched(purpose: PurposeLimit, length: int) -> int:
-    """Return how many values of one release a privacy unit can move: a bar's, or the whole vector's."""
-    return purpose.values_per_bar or length
-
-
-def share_sigma(purpose: PurposeLimit, limits: Limits, *, length: int) -> float:
-    """Return the standard deviation, in steps, of the noise that one member adds."""
-    sigma = purpose.noise_multiplier * sensitivity_steps(purpose, values_touched(purpose, length))
-    return math.sqrt(share_variance(sigma, u_min=limits.minimum_cohort, colluders=limits.colluders))

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Final, Protocol
 from hansa.errors import EquivocationError, HansaError, ProtocolError, RefusedError, StoreError, TransportError
 from hansa.federation.transport import Message, Subject
 from hansa.protocol.epoch import MemberEpoch, attempt_label
-from hansa.protocol.limits import periods
+from hansa.protocol.limits import MAX_REOPENINGS, periods
 from hansa.protocol.messages import Died, Manifest, open_envelope
 from hansa.protocol.privacy import epsilon
-from hansa.protocol.session import Aggregate, Door, MemberSession, facts_label
+from hansa.protocol.session import Aggregate, Door, MemberSession, call_step, facts_label
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -93,7 +93,7 @@ class MemberNode:
             "halves": self._on_halves,
             "announce": self._on_announce,
             "cohort": self._on_cohort,
-            "certificate": self._on_certificate,
+            **{call_step(number): self._on_call for number in range(MAX_REOPENINGS + 1)},
             "recover": self._on_recover,
             "result": self._on_result,
             "died": self._on_died,
@@ -227,10 +227,10 @@ class MemberNode:
         self._records.step(subject.session, "cohort", message.time_ns)
         return [] if body is None else [("agree", body)]
 
-    def _on_certificate(self, subject: Subject, message: Message) -> list[tuple[str, bytes]]:
-        body = self._session(subject).on_certificate(message.body)
-        self._records.step(subject.session, "certificate", message.time_ns)
-        return [] if body is None else [("open", body)]
+    def _on_call(self, subject: Subject, message: Message) -> list[tuple[str, bytes]]:
+        body = self._session(subject).on_call(message.body)
+        self._records.step(subject.session, "call", message.time_ns)
+        return [] if body is None else [(subject.step.replace("call", "open"), body)]
 
     def _on_recover(self, subject: Subject, message: Message) -> list[tuple[str, bytes]]:
         body = self._session(subject).on_recover(message.body)
@@ -239,7 +239,7 @@ class MemberNode:
     def _on_result(self, subject: Subject, message: Message) -> list[tuple[str, bytes]]:
         session = self._session(subject)
         aggregate = session.on_result(message.body)
-        self._records.put(f"sum/{subject.session}", hashlib.sha256(aggregate.words.tobytes()).hexdigest())
+        self._records.put(f"sum/{subject.session}", hashlib.sha256(aggregate.steps.tobytes()).hexdigest())
         self._learner.receive(aggregate)
         self._records.published(subject.session, members=aggregate.cohort, time_ns=message.time_ns)
         self._end(subject)

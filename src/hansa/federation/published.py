@@ -20,14 +20,13 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from hansa.errors import ModelError
-from hansa.federation.door import share_sigma
 from hansa.market.calendar import slot_of_day
 from hansa.market.features import carry_forward
 from hansa.model.core import packed_length
 from hansa.model.design import Design, feature_names, spillover_weights
 from hansa.model.network import NetworkShape, initial_parameters, parameter_count
 from hansa.model.training import ServerMomentum
-from hansa.protocol.encoding import sum_from_words
+from hansa.protocol.encoding import in_units, share_sigma
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
@@ -137,7 +136,7 @@ class Published:
         """
         manifest = aggregate.manifest
         purpose = self._limits.purposes[manifest.purpose]
-        total = sum_from_words(aggregate.words, purpose.scale)
+        total = in_units(aggregate.steps, purpose.scale)
         handlers = {"census": self._census, "state": self._state, "gram": self._gram, "weights": self._weights}
         if manifest.purpose in handlers:
             handlers[manifest.purpose](aggregate, total)
@@ -168,8 +167,10 @@ class Published:
         first = (aggregate.manifest.span_start_ns - self.start_ns) // self.bar_ns
         if first < 0:
             raise ModelError(f"a state that begins {-first} bars before the first census")
-        gap = np.full((max(first - self.state.shape[0], 0), baskets, measures), np.nan)
-        self.state = np.concatenate([self.state[:first], gap, values])
+        missing = first + values.shape[0] - self.state.shape[0]
+        if missing > 0:  # sums of single bars may overtake each other: what is not there yet is a gap
+            self.state = np.concatenate([self.state, np.full((missing, baskets, measures), np.nan)])
+        self.state[first : first + values.shape[0]] = values
 
     def _gram(self, aggregate: Aggregate, total: Float[np.ndarray, " value"]) -> None:
         if self.state.shape[0] < self.train_bars:

@@ -33,7 +33,7 @@ _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS session (
   session TEXT PRIMARY KEY, round INTEGER, position INTEGER, attempt INTEGER, purpose TEXT, length INTEGER,
   span_start_ns INTEGER, span_end_ns INTEGER, state TEXT, announce_ns INTEGER, cohort_ns INTEGER,
-  certificate_ns INTEGER, recover_ns INTEGER, closed_ns INTEGER, members TEXT, reason TEXT);
+  call_ns INTEGER, recover_ns INTEGER, closed_ns INTEGER, members TEXT, reason TEXT);
 CREATE TABLE IF NOT EXISTS note (time_ns INTEGER, session TEXT, step TEXT, reason TEXT, UNIQUE (session, step, reason));
 CREATE TABLE IF NOT EXISTS series (
   name TEXT, basket TEXT, ts_ns INTEGER, value REAL, PRIMARY KEY (name, basket, ts_ns)) WITHOUT ROWID;
@@ -43,7 +43,7 @@ CREATE TABLE IF NOT EXISTS budget (
 CREATE TABLE IF NOT EXISTS fact (name TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID;
 """
 logger = logging.getLogger(__name__)
-STEP_COLUMNS: Final = frozenset({"announce", "cohort", "certificate", "recover", "closed"})
+STEP_COLUMNS: Final = frozenset({"announce", "cohort", "call", "recover", "closed"})
 
 
 class Records:

@@ -6,8 +6,10 @@ The step alone decides the channel:
 | channel | steps | written by | read by |
 |---|---|---|---|
 | board | setup, halves | each member, under its own name | everyone |
-| board | epoch, announce, cohort, certificate, recover, result, died | coordinator | everyone |
+| board | epoch, announce, cohort, call, recover, result, died | coordinator | everyone |
 | inbox | upload, agree, open, shares | each member, under its own name | coordinator |
+
+Later calls of a session and their answers have steps of their own, `call-1` and `open-1` to `call-10` and `open-10`.
 
 Guarantees: a message that was accepted stays, keeps its sequence and its time, and is the only one ever on its
 subject; a reader sees a channel in sequence order, without loss or repetition, over restarts of either side.
@@ -24,6 +26,8 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, Protocol, Self
 
 from hansa.errors import MessageError
+from hansa.protocol.limits import MAX_REOPENINGS
+from hansa.protocol.session import call_step, open_step
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping
@@ -46,13 +50,13 @@ STEPS: Final[Mapping[str, Channel]] = MappingProxyType(
         "epoch": Channel.BOARD,
         "announce": Channel.BOARD,
         "cohort": Channel.BOARD,
-        "certificate": Channel.BOARD,
+        **{call_step(number): Channel.BOARD for number in range(MAX_REOPENINGS + 1)},
         "recover": Channel.BOARD,
         "result": Channel.BOARD,
         "died": Channel.BOARD,
         "upload": Channel.INBOX,
         "agree": Channel.INBOX,
-        "open": Channel.INBOX,
+        **{open_step(number): Channel.INBOX for number in range(MAX_REOPENINGS + 1)},
         "shares": Channel.INBOX,
     }
 )

@@ -34,14 +34,13 @@ import numpy as np
 from hansa.crypto.prg import derive
 from hansa.crypto.sampling import GaussianTable, sample
 from hansa.errors import ConfigurationError, ProtocolError
-from hansa.federation.door import share_sigma
 from hansa.federation.node import load_node
 from hansa.federation.rules import limits_of
 from hansa.federation.store import MemberStore
 from hansa.governance.constitution import Constitution, Deadlines, Market, Party, Purpose, Schedule, Sums, check
 from hansa.lab.alliance import COORDINATOR, Alliance, found
 from hansa.lab.bench_nodes import BAR_SECONDS, PURPOSE, VALUE_BOUND, known_vector
-from hansa.protocol.encoding import to_words
+from hansa.protocol.encoding import share_sigma
 from hansa.protocol.privacy import noise_multiplier_for
 from hansa.protocol.session import facts_label
 
@@ -253,7 +252,7 @@ def _verify(alliance: Alliance, place: int) -> float:
         raise ProtocolError(f"bench: sum {place}: members saw different results: {sorted(seen.values())}")
     (digest, cohort, sha256), *_ = seen
     values, noise = _ingredients(alliance, limits, digest=bytes.fromhex(digest), cohort=cohort, epoch=node.epoch)
-    if hashlib.sha256(to_words(values + noise).tobytes()).hexdigest() != sha256:
+    if hashlib.sha256((values + noise).tobytes()).hexdigest() != sha256:
         raise ProtocolError(f"bench: sum {place}: the published words are not the sum of vectors and noise")
     sigma = share_sigma(limits.purposes[PURPOSE], limits, length=values.size) * math.sqrt(len(cohort))
     largest = float(np.abs(noise).max()) / sigma

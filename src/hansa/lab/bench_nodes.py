@@ -56,7 +56,7 @@ class KnownVectors:
             "seen_ns": seen_ns,
             "digest": manifest.digest().hex(),
             "cohort": list(aggregate.cohort),
-            "sha256": hashlib.sha256(aggregate.words.tobytes()).hexdigest(),
+            "sha256": hashlib.sha256(aggregate.steps.tobytes()).hexdigest(),
         }
         self.records.put(f"opened-{manifest.round}", opened)
 

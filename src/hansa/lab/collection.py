@@ -58,10 +58,10 @@ def sums(alliance: Alliance) -> list[dict[str, object]]:
 def step_seconds(alliance: Alliance) -> dict[str, float]:
     """Return the median seconds of each step over the published sums, by the stream's clock.
 
-    `upload` runs from the manifest to the cohort, `agree` to the certificate, `publish` to the result.
+    `upload` runs from the manifest to the cohort, `agree` to the call, `publish` to the result.
     """
-    steps = {"upload": ("announce_ns", "cohort_ns"), "agree": ("cohort_ns", "certificate_ns")}
-    steps["publish"] = ("certificate_ns", "closed_ns")
+    steps = {"upload": ("announce_ns", "cohort_ns"), "agree": ("cohort_ns", "call_ns")}
+    steps["publish"] = ("call_ns", "closed_ns")
     steps["whole"] = ("announce_ns", "closed_ns")
     found = [row for row in sums(alliance) if row["state"] == "published"]
     return {

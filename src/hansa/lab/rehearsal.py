@@ -13,12 +13,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hansa.crypto.sampling import GaussianTable, sample
-from hansa.federation.door import share_sigma
 from hansa.federation.liquidity import LiquidityWork
 from hansa.federation.records import Records
 from hansa.federation.rules import limits_of
 from hansa.federation.schedule import replay_programme
-from hansa.protocol.encoding import quantise, to_words
+from hansa.protocol.encoding import quantise, share_sigma
 from hansa.protocol.messages import Manifest
 from hansa.protocol.session import Aggregate
 
@@ -80,7 +79,7 @@ def rehearse(
         for work in works.values():
             contribution = work.contribution(manifest)
             total += quantise(contribution.vector, purpose) + sample(table, manifest.length, rng.bytes(32))
-        aggregate = Aggregate(manifest, tuple(works), to_words(total))
+        aggregate = Aggregate(manifest, tuple(works), total)
         for work in works.values():
             work.receive(aggregate)
     for work in works.values():

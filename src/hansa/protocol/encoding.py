@@ -1,9 +1,17 @@
-"""A statistic as words mod 2^32 and back.
+"""A statistic as integer steps, the noise that goes on top, and how wide a lane each sum needs.
 
-`word = round(value * scale) mod 2^32`, little-endian; sums of up to n members stay below 2^31 in absolute value
-(the constitution is refused otherwise), so a sum of words read as int32 is the sum of the integers.
+```
+step    = round(value * scale)
+sigma   = noise_multiplier * (sensitivity * scale + sqrt(values one unit touches))      steps, of the sum
+share   = discrete Gaussian of variance sigma^2 / (u_min - c)                            a member
+reach   = n * value_bound * scale + 12 * standard deviation of all members' shares
+```
 
-Guarantees: a value outside its bound, or one that is not finite, never becomes a word: it is refused, not clipped in
+A sum travels in narrow lanes (23 bits, six values a coefficient) where `reach < 2^22`, else in wide ones (46 bits,
+three values a coefficient), for which the constitution promises `reach < 2^44`; both follow from the constitution
+alone. An opened sum is int32 or int64, little-endian.
+
+Guarantees: a value outside its bound, or one that is not finite, never becomes a step: it is refused, not clipped in
 silence (clipping to the sensitivity is the statistic's own work, before).
 Rounding to the nearest step moves a vector by at most half a step a value; `sensitivity_steps` adds it.
 """
@@ -11,16 +19,20 @@ Rounding to the nearest step moves a vector by at most half a step a value; `sen
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from hansa.errors import MessageError, RefusedError
+from hansa.protocol.privacy import share_variance
 
 if TYPE_CHECKING:
-    from jaxtyping import Float, Int64, UInt32
+    from jaxtyping import Float, Int64
 
-    from hansa.protocol.limits import PurposeLimit
+    from hansa.protocol.limits import Limits, PurposeLimit
+
+NARROW_LIMIT: Final = 2**22
+TAIL_SIGMAS: Final = 12
 
 
 def quantise(vector: Float[np.ndarray, " value"], purpose: PurposeLimit) -> Int64[np.ndarray, " value"]:
@@ -40,27 +52,46 @@ def quantise(vector: Float[np.ndarray, " value"], purpose: PurposeLimit) -> Int6
     return np.rint(steps).astype(np.int64)
 
 
+def values_touched(purpose: PurposeLimit, length: int) -> int:
+    """Return how many values of one release a privacy unit can move: a bar's, or the whole vector's."""
+    return purpose.values_per_bar or length
+
+
 def sensitivity_steps(purpose: PurposeLimit, length: int) -> float:
     """Return the L2 sensitivity in steps, rounding included: `sensitivity * scale + sqrt(length)`."""
     return purpose.sensitivity * purpose.scale + math.sqrt(length)
 
 
-def to_words(steps: Int64[np.ndarray, " value"]) -> UInt32[np.ndarray, " value"]:
-    """Return integers mod 2^32."""
-    return steps.astype(np.uint32)
+def share_sigma(purpose: PurposeLimit, limits: Limits, *, length: int) -> float:
+    """Return the standard deviation, in steps, of the noise that one member adds."""
+    sigma = purpose.noise_multiplier * sensitivity_steps(purpose, values_touched(purpose, length))
+    return math.sqrt(share_variance(sigma, u_min=limits.minimum_cohort, colluders=limits.colluders))
 
 
-def words_from_bytes(data: bytes, length: int) -> UInt32[np.ndarray, " value"]:
-    """Return a read-only view of little-endian words.
+def is_wide(purpose: PurposeLimit, limits: Limits, *, length: int) -> bool:
+    """Return whether sums of this purpose need wide lanes."""
+    members = len(limits.members)
+    noise = share_sigma(purpose, limits, length=length) * math.sqrt(members)
+    return members * purpose.value_bound * purpose.scale + TAIL_SIGMAS * noise >= NARROW_LIMIT
+
+
+def sum_to_bytes(steps: Int64[np.ndarray, " value"], *, is_wide: bool) -> bytes:
+    """Return an opened sum as it is published."""
+    return steps.astype("<i8" if is_wide else "<i4").tobytes()
+
+
+def sum_from_bytes(data: bytes, length: int, *, is_wide: bool) -> Int64[np.ndarray, " value"]:
+    """Return a published sum in steps.
 
     Raises:
-        MessageError: The bytes are not `length` words.
+        MessageError: The bytes are not `length` values.
     """
-    if len(data) != 4 * length:
-        raise MessageError(f"expected {length} words of 4 bytes; got {len(data)} bytes")
-    return np.frombuffer(data, dtype="<u4")
+    size = 8 if is_wide else 4
+    if len(data) != size * length:
+        raise MessageError(f"expected {length} values of {size} bytes; got {len(data)} bytes")
+    return np.frombuffer(data, dtype="<i8" if is_wide else "<i4").astype(np.int64)
 
 
-def sum_from_words(words: UInt32[np.ndarray, " value"], scale: int) -> Float[np.ndarray, " value"]:
-    """Return the opened sum in the statistic's own unit."""
-    return words.view(np.int32).astype(np.float64) / scale
+def in_units(steps: Int64[np.ndarray, " value"], scale: int) -> Float[np.ndarray, " value"]:
+    """Return an opened sum in the statistic's own unit."""
+    return steps.astype(np.float64) / scale

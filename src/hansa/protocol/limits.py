@@ -21,6 +21,7 @@ DAY_NS: Final = 86_400_000_000_000
 MAX_COUNTER: Final = 10**13  # a round is named by its minute, YYYYMMDDhhmm
 MAX_TIME_NS: Final = 2**62
 MAX_LENGTH: Final = 2**25
+MAX_REOPENINGS: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +63,11 @@ class Limits:
     upload_ns: int
     agree_ns: int
     open_ns: int
+
+    @property
+    def threshold(self) -> int:
+        """Decryptors that open a sum: more than the colluders, and a quorum, so that two sets share an honest one."""
+        return max(self.colluders + 1, self.quorum)
 
 
 def periods(manifest: Manifest, purpose: PurposeLimit, bar_ns: int) -> dict[str, int]:

@@ -1,16 +1,17 @@
 """Pairwise masks bound to one manifest, and packages that let peers stand in for a member that vanishes.
 
 `seed_ij = HKDF(K_ij, "hansa/mask/1" || manifest)`; member i adds `PRG(seed_ij)` for every j > i and subtracts it for
-every j < i (names in order), mod 2^32. Over a cohort the masks cancel; the masks towards a dropped peer stay, and are
-removed with the 32-byte seeds of this session that the cohort reveals.
+every j < i (names in order), mod T = 2^138 a coefficient. Over a cohort the masks cancel; the masks towards a dropped
+peer stay, and are removed from the decrypted sum with the 32-byte seeds of this session that the cohort reveals.
 
 With its upload, member i gives every peer j a package: Shamir shares (threshold = quorum) of each `seed_id`, sealed
 under a key derived from `K_ij` and the manifest. If i vanishes after its upload, a quorum of the cohort combines the
 shares of the seeds towards dropped peers, and of those only.
 
 Guarantees: two members who were shown different manifests do not cancel: noise comes out, not a sum. A package opens
-nothing of another session.
-Does NOT guarantee (this layer alone): that an upload which arrives after its seeds are out stays closed.
+nothing of another session. Should every ring key leak, what is not an exact sum over the cohort stays uniform while two
+honest members are in it.
+Does NOT guarantee: that an upload whose seeds are out stays closed; the encryption around it does that.
 Source: Bonawitz et al. 2017, section 4 (pairwise masks, recovery by shares).
 """
 
@@ -19,7 +20,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from hansa.crypto.agreement import decrypt, encrypt
-from hansa.crypto.prg import add_mask, derive
+from hansa.crypto.prg import add_limb_masks, derive
 from hansa.crypto.sharing import SHARE_BYTES, Share, split_many
 from hansa.errors import MessageError
 
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     import numpy as np
-    from jaxtyping import UInt32
+    from jaxtyping import UInt64
 
 
 def mask_seed(pair_secret: bytes, manifest: bytes) -> bytes:
@@ -35,16 +36,16 @@ def mask_seed(pair_secret: bytes, manifest: bytes) -> bytes:
     return derive(pair_secret, b"hansa/mask/1" + manifest)
 
 
-def apply_masks(words: UInt32[np.ndarray, " value"], *, name: str, seeds: Mapping[str, bytes]) -> None:
+def apply_masks(limbs: UInt64[np.ndarray, "limb coefficient"], *, name: str, seeds: Mapping[str, bytes]) -> None:
     """Add, in place, the masks of member `name` towards each peer in `seeds`."""
-    for peer, seed in seeds.items():
-        add_mask(words, seed, negative=peer < name)
+    add_limb_masks(limbs, [(seed, peer < name) for peer, seed in seeds.items()])
 
 
-def remove_orphans(words: UInt32[np.ndarray, " value"], *, cohort_member: str, seeds: Mapping[str, bytes]) -> None:
+def remove_orphans(
+    limbs: UInt64[np.ndarray, "limb coefficient"], *, cohort_member: str, seeds: Mapping[str, bytes]
+) -> None:
     """Take out, in place, the masks that `cohort_member` had added towards the dropped peers in `seeds`."""
-    for dropped, seed in seeds.items():
-        add_mask(words, seed, negative=dropped > cohort_member)
+    add_limb_masks(limbs, [(seed, dropped > cohort_member) for dropped, seed in seeds.items()])
 
 
 def recovery_packages(

@@ -88,13 +88,13 @@ class Manifest(Payload, frozen=True):
 
 
 class Upload(Payload, frozen=True):
-    """A masked, noised vector (little-endian uint32 words); a commitment to each mask seed; recovery packages.
+    """A noised, masked and encrypted vector; a commitment to each mask seed; recovery packages.
 
     The commitment to a seed is its SHA-256: an opened seed that does not fit names the member that gave it.
     """
 
     manifest: bytes
-    words: bytes
+    ciphertext: bytes
     commitments: dict[str, bytes]
     recovery: dict[str, bytes]
 
@@ -118,20 +118,32 @@ class Agreement(Payload, frozen=True):
     root: bytes
 
 
-class Certificate(Payload, frozen=True):
-    """A cohort's root and the agreement envelopes of a quorum of its members."""
+class Call(Payload, frozen=True):
+    """A call for the partial decryptions of exactly these decryptors, for the cohort with this root.
+
+    `number` counts the calls of a session from 0. The first call of a session of three exchanges carries the
+    certificate: the agreement envelopes of a quorum of the cohort; all other calls carry none.
+    """
 
     manifest: bytes
     root: bytes
+    number: int
+    decryptors: tuple[str, ...]
     agreements: tuple[bytes, ...]
 
 
 class Opening(Payload, frozen=True):
-    """The session's mask seeds that a cohort member shares with each dropped peer."""
+    """A cohort member's answer to a call: its partial decryption of the sum, and seeds towards dropped peers.
+
+    `partial` is empty from a member that the call does not name. `seeds` are the session's mask seeds that the member
+    shares with each dropped peer; only the first call is answered with them.
+    """
 
     manifest: bytes
     root: bytes
+    number: int
     seeds: dict[str, bytes]
+    partial: bytes
 
 
 class Recover(Payload, frozen=True):
@@ -151,12 +163,16 @@ class Shares(Payload, frozen=True):
 
 
 class Result(Payload, frozen=True):
-    """The opened sum (little-endian int32 words) of the certified cohort."""
+    """The opened sum of the cohort in integer steps: little-endian int32, or int64 where a lane is wide.
+
+    `number` is the call whose decryptors opened it.
+    """
 
     manifest: bytes
     root: bytes
+    number: int
     members: tuple[str, ...]
-    words: bytes
+    steps: bytes
 
 
 class Died(Payload, frozen=True):

@@ -1,31 +1,34 @@
-"""The coordinator's side of one secure sum: add, agree on a cohort, open, publish.
+"""The coordinator's side of one secure sum: add, agree on a cohort, call decryptors, decode, publish.
 
-States: `uploading -> agreeing -> opening (-> recovering) -> published`, or `died` from any of the first three.
-The coordinator adds masked words as they come (memory: one vector and 32 bytes a seed, whatever the number of
-members); it never holds a key, a value or an unmasked vector other than the sum.
+States: `uploading -> (agreeing) -> opening (-> recovering) -> published`, or `died` from any of the first ones.
+The coordinator adds ciphertexts as they come, and partial decryptions as they come (memory: two vectors and a few
+hashes and seeds a member, whatever the number of members); it never holds a key or a value.
+
+A call names t decryptors. One that stays silent or whose partial is of the wrong form is left out of the next call;
+partials that decode to noise are called again by another set, which tells whose partial was wrong where it can be told.
 
 Every method is idempotent in the bytes it is given: after a restart the same streams lead to the same state. What is
 published is decided by the stream: `note_*` methods take the messages back from the board, in its order.
 
-Guarantees: the published words are the exact sum, mod 2^32, of what the cohort uploaded, or the session dies; a seed
-or share that does not fit its commitment is refused with the name of the member that gave it.
+Guarantees: the published steps are the exact sum of what the cohort uploaded if its decryptors answered honestly, or
+the session dies; a seed or share that does not fit its commitment is refused with the name of the member that gave it.
+Does NOT guarantee: that a decryptor does not shift the sum by a multiple of a step, which it could do as well by a lie
+in its own upload.
 """
 
 from __future__ import annotations
 
 import hashlib
-import itertools
 from typing import TYPE_CHECKING, Final
 
-import numpy as np
-
-from hansa.crypto.sharing import Share, combine
+from hansa.crypto.encryption import add_ciphertext, ciphertext_bytes, decode, empty_total
+from hansa.crypto.lanes import unpack
 from hansa.errors import EquivocationError, MessageError, ProtocolError, SessionDiedError
-from hansa.protocol.encoding import words_from_bytes
+from hansa.protocol.encoding import is_wide, sum_to_bytes
 from hansa.protocol.masking import remove_orphans
 from hansa.protocol.messages import (
     Agreement,
-    Certificate,
+    Call,
     Cohort,
     Opening,
     Recover,
@@ -34,17 +37,21 @@ from hansa.protocol.messages import (
     Upload,
     open_envelope,
 )
-from hansa.protocol.session import check_certificate, upload_limit
+from hansa.protocol.opening import check_call
+from hansa.protocol.recovery import SeedRecovery
+from hansa.protocol.session import opening_limit, shares_limit, upload_limit, vector_coefficients
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    import numpy as np
     from jaxtyping import UInt32
 
     from hansa.protocol.limits import Limits
     from hansa.protocol.messages import Manifest
 
-MAX_COMBINATIONS: Final = 500
+NOISE_LIMIT: Final = 0.35
+"""Root mean square of the decoding noise, in half-steps: below 0.2 for sums, near 0.58 for anything else."""
 
 
 class SecureSum:
@@ -59,15 +66,18 @@ class SecureSum:
         self.manifest = manifest
         self.digest = manifest.digest()
         self.cohort: Cohort | None = None
-        self.is_certified = False
         self._limits = limits
-        self._sum: UInt32[np.ndarray, " value"] = np.zeros(manifest.length, dtype=np.uint32)
+        self._purpose = limits.purposes[manifest.purpose]
+        self._coefficients = vector_coefficients(manifest, limits)
+        self._total: UInt32[np.ndarray, "prime coefficient"] = empty_total(self._coefficients)
+        self._opened: UInt32[np.ndarray, "prime coefficient"] | None = None
         self._uploads: dict[str, bytes] = {}
-        self._commitments: dict[str, Mapping[str, bytes]] = {}
         self._packages: dict[str, Mapping[str, bytes]] = {}
         self._agreements: dict[str, bytes] = {}
-        self._seeds: dict[str, dict[str, bytes]] = {}
-        self._shares: dict[tuple[str, str], dict[str, Share]] = {}
+        self._recovery = SeedRecovery(manifest, limits.quorum)
+        self._calls: list[Call] = []
+        self._heard: list[set[str]] = []  # who answered each call
+        self._garbled: list[frozenset[str]] = []
 
     @property
     def uploaded(self) -> tuple[str, ...]:
@@ -80,8 +90,18 @@ class SecureSum:
         members = self._members()
         return tuple(name for name in self.manifest.participants if name not in members)
 
+    @property
+    def call(self) -> Call | None:
+        """The newest call."""
+        return self._calls[-1] if self._calls else None
+
+    @property
+    def exchanges(self) -> int:
+        """How often members and coordinator take turns."""
+        return self._purpose.exchanges
+
     def add_upload(self, sender: str, body: bytes) -> None:
-        """Add a member's masked words; the same bytes again change nothing, nor does an upload after the cohort.
+        """Add a member's ciphertext; the same bytes again change nothing, nor does an upload after the cohort.
 
         Raises:
             EquivocationError: Other bytes than before from the same member.
@@ -98,16 +118,15 @@ class SecureSum:
         participants = self.manifest.participants
         if sender not in participants:
             raise MessageError(f"{self.manifest.session}: {sender} is not a participant")
-        limit = upload_limit(self.manifest.length, len(participants))
+        limit = upload_limit(self.manifest, self._limits)
         upload = open_envelope(body, Upload, sender=sender, key=self._limits.keys[sender], limit=limit)
         peers = set(participants) - {sender}
         holders = peers if len(peers) >= self._limits.quorum else set()
         if upload.manifest != self.digest or set(upload.commitments) != peers or set(upload.recovery) != holders:
             raise MessageError(f"{self.manifest.session}: the upload of {sender} is for another manifest or peers")
-        words = words_from_bytes(upload.words, self.manifest.length)
-        np.add(self._sum, words, out=self._sum)
+        add_ciphertext(self._total, upload.ciphertext)
         self._uploads[sender] = digest
-        self._commitments[sender] = upload.commitments
+        self._recovery.commit(sender, upload.commitments)
         self._packages[sender] = upload.recovery
 
     def propose_cohort(self) -> Cohort:
@@ -136,6 +155,7 @@ class SecureSum:
         if cohort.manifest != self.digest or any(fixed.get(name) != digest for name, digest in self._uploads.items()):
             raise ProtocolError(f"{self.manifest.session}: an upload was added that is not in the published cohort")
         self.cohort = cohort
+        self._recovery.fix(cohort.members)
 
     def add_agreement(self, sender: str, body: bytes) -> None:
         """Note a cohort member's signature.
@@ -147,45 +167,80 @@ class SecureSum:
         agreement = open_envelope(body, Agreement, sender=sender, key=self._limits.keys[sender])
         if (agreement.manifest, agreement.root) != (self.digest, cohort.root()):
             raise ProtocolError(f"{self.manifest.session}: {sender} agreed to another cohort")
-        self._agreements[sender] = body
+        self._agreements.setdefault(sender, body)
 
-    def certificate(self) -> Certificate | None:
-        """Return the certificate once a quorum has signed, else None."""
-        cohort = self._require_cohort()
-        if len(self._agreements) < self._limits.quorum:
-            return None
-        chosen = sorted(self._agreements)[: self._limits.quorum]
-        return Certificate(self.digest, cohort.root(), tuple(self._agreements[name] for name in chosen))
-
-    def note_certificate(self, certificate: Certificate) -> None:
-        """Take the published certificate back from the board.
+    def next_call(self) -> Call | None:
+        """Return the next call: to those who agreed first, or uploaded first; None while no quorum has agreed.
 
         Raises:
-            RefusedError: It is not one of the published cohort.
+            SessionDiedError: Too few decryptors are left, or no call is; nothing was opened.
         """
-        check_certificate(certificate, cohort=self._require_cohort(), limits=self._limits)
-        self.is_certified = True
+        cohort = self._require_cohort()
+        number = len(self._calls)
+        if number > self._limits.reopenings:
+            raise SessionDiedError(f"{self._why_not_opened()}; no call is left of {number}")
+        agreements: tuple[bytes, ...] = ()
+        order = [name for name in self._uploads if name in cohort.members]
+        if self.exchanges == 3 and number == 0:
+            if len(self._agreements) < self._limits.quorum:
+                return None
+            agreements = tuple(self._agreements[name] for name in sorted(self._agreements)[: self._limits.quorum])
+        order.sort(key=lambda name: (name not in self._agreements if self.exchanges == 3 else False))
+        free = [name for name in order if name not in self._silent()]
+        if len(free) < self._limits.threshold:
+            raise SessionDiedError(f"{self._why_not_opened()}; {self._limits.threshold} decryptors are needed")
+        return Call(self.digest, cohort.root(), number, self._choose(free), agreements)
+
+    def note_call(self, call: Call) -> None:
+        """Take a call as published: the partials of an earlier one are forgotten; the same call again changes nothing.
+
+        Raises:
+            RefusedError: It breaks a rule of calls.
+            ProtocolError: Its number does not follow.
+        """
+        if call == self.call:
+            return
+        check_call(call, cohort=self._require_cohort(), limits=self._limits, exchanges=self.exchanges)
+        if call.number != len(self._calls):
+            raise ProtocolError(f"{self.manifest.session}: call {call.number} does not follow")
+        self._calls.append(call)
+        self._heard.append(set())
+        self._opened = None
 
     def add_opening(self, sender: str, body: bytes) -> None:
-        """Note a cohort member's seeds towards the dropped peers.
+        """Add a cohort member's partial decryption, and note its seeds towards the dropped peers.
 
         Raises:
             ProtocolError: Not for exactly the dropped peers, or a seed does not fit the sender's commitment.
+            MessageError: The partial has the wrong form.
         """
         cohort = self._cohort_of(sender)
-        opening = open_envelope(body, Opening, sender=sender, key=self._limits.keys[sender])
-        fits = (opening.manifest, opening.root) == (self.digest, cohort.root())
-        if not fits or set(opening.seeds) != set(self.dropped):
-            raise ProtocolError(f"{self.manifest.session}: the opening of {sender} is not for the dropped peers")
-        for peer, seed in opening.seeds.items():
-            self._check_seed(sender, peer, seed)
-        self._seeds[sender] = dict(opening.seeds)
+        limit = opening_limit(self.manifest, self._limits)
+        opening = open_envelope(body, Opening, sender=sender, key=self._limits.keys[sender], limit=limit)
+        if (opening.manifest, opening.root) != (self.digest, cohort.root()):
+            raise ProtocolError(f"{self.manifest.session}: the opening of {sender} is for another cohort")
+        if opening.number == 0:
+            self._recovery.reveal(sender, opening.seeds)
+        elif opening.seeds:
+            raise ProtocolError(f"{self.manifest.session}: {sender} gave seeds again")
+        if not 0 <= opening.number < len(self._calls) or sender in self._heard[opening.number]:
+            return
+        call = self._calls[opening.number]
+        if sender not in call.decryptors:
+            if opening.partial:
+                raise ProtocolError(f"{self.manifest.session}: {sender} is not one of the decryptors called")
+            return
+        if len(opening.partial) != ciphertext_bytes(self._coefficients):
+            raise MessageError(f"{self.manifest.session}: a partial of {len(opening.partial)} bytes from {sender}")
+        if call is self.call:
+            opened = self._total.copy() if self._opened is None else self._opened
+            add_ciphertext(opened, opening.partial)
+            self._opened = opened
+        self._heard[opening.number].add(sender)
 
     def missing(self) -> tuple[str, ...]:
         """Return the cohort members whose seeds towards dropped peers are not here yet."""
-        if not self.dropped:
-            return ()
-        return tuple(name for name in self._members() if name not in self._seeds)
+        return self._recovery.missing()
 
     def recover(self) -> Recover:
         """Return the request for shares of those that are missing."""
@@ -202,63 +257,74 @@ class SecureSum:
             ProtocolError: Shares of another cohort or for a peer that did not drop.
         """
         cohort = self._cohort_of(sender)
-        limit = upload_limit(0, len(self.manifest.participants))
+        limit = shares_limit(len(self.manifest.participants))
         message = open_envelope(body, Shares, sender=sender, key=self._limits.keys[sender], limit=limit)
         if (message.manifest, message.root) != (self.digest, cohort.root()):
             raise ProtocolError(f"{self.manifest.session}: shares of {sender} are for another cohort")
-        place = self.manifest.participants.index(sender) + 1
-        for vanished, towards in message.shares.items():
-            if vanished not in cohort.members or set(towards) != set(self.dropped):
-                raise ProtocolError(f"{self.manifest.session}: shares of {sender} are not for the dropped peers")
-            for peer, data in towards.items():
-                share = Share.decode(data)
-                if share.x != place:
-                    raise ProtocolError(f"{self.manifest.session}: {sender} gave the share of another member")
-                self._shares.setdefault((vanished, peer), {})[sender] = share
-        for vanished in self.missing():
-            self._combine(vanished)
+        self._recovery.add_shares(sender, message.shares)
+
+    def is_answered(self) -> bool:
+        """Return whether every decryptor of the newest call has answered it."""
+        return bool(self._calls) and self._heard[-1] == set(self._calls[-1].decryptors)
 
     def result(self) -> Result | None:
-        """Return the opened sum if it is certified and every orphan mask can be removed, else None."""
+        """Return the opened sum if all that it needs is here, else None.
+
+        Raises:
+            ProtocolError: The partials decode to noise; another call may find a set whose partials do not.
+        """
         cohort = self._require_cohort()
-        if not self.is_certified or self.missing() or self.uploaded != cohort.members:
+        opened, call = self._opened, self.call
+        if opened is None or call is None or not self.is_answered() or self.uploaded != cohort.members:
             return None
-        words = self._sum.copy()
-        for name in cohort.members:
-            if self.dropped:
-                remove_orphans(words, cohort_member=name, seeds=self._seeds[name])
-        return Result(self.digest, cohort.root(), cohort.members, words.tobytes())
+        found = decode(opened)
+        if not found.noise < NOISE_LIMIT:
+            self._garbled.append(frozenset(call.decryptors))
+            self._opened = None
+            raise ProtocolError(f"{self.manifest.session}: call {call.number}: the partials decode to noise")
+        if self.missing():
+            return None
+        for name, seeds in self._recovery.seeds.items():
+            remove_orphans(found.limbs, cohort_member=name, seeds=seeds)
+        wide = is_wide(self._purpose, self._limits, length=self.manifest.length)
+        steps = unpack(found.limbs, self.manifest.length, is_wide=wide)
+        return Result(self.digest, cohort.root(), call.number, cohort.members, sum_to_bytes(steps, is_wide=wide))
 
-    def _combine(self, vanished: str) -> None:
-        seeds = {}
-        for peer in self.dropped:
-            seed = self._combined_seed(vanished, peer)
-            if seed is None:
-                return
-            seeds[peer] = seed
-        self._seeds[vanished] = seeds
+    def suspects(self) -> frozenset[str]:
+        """Return who may have given a wrong partial: those in every set that decoded to noise, not in a clean one."""
+        if not self._garbled:
+            return frozenset()
+        common = frozenset.intersection(*self._garbled)
+        is_clean = self.call is not None and frozenset(self.call.decryptors) not in self._garbled
+        return common - frozenset(self.call.decryptors) if is_clean and self.call is not None else common
 
-    def _combined_seed(self, vanished: str, peer: str) -> bytes | None:
-        """Return the seed that fits the commitment from any quorum of the shares: a wrong share only delays it."""
-        shares = self._shares.get((vanished, peer), {}).values()
-        quorum = self._limits.quorum
-        for chosen in itertools.islice(itertools.combinations(shares, quorum), MAX_COMBINATIONS):
-            try:
-                seed = combine(chosen, threshold=quorum)
-            except ProtocolError:
-                continue
-            if self._fits(vanished, peer, seed):
-                return seed
-        return None
+    def _choose(self, free: list[str]) -> tuple[str, ...]:
+        """Return t of the free ones; after noise, leave out others of the suspects at every call."""
+        threshold = self._limits.threshold
+        if not self._garbled:
+            return tuple(sorted(free[:threshold]))
+        suspects = [name for name in free if name in self.suspects()]
+        spare = len(free) - threshold
+        start = (len(self._garbled) - 1) * spare % max(len(suspects), 1)
+        left_out = (suspects[start:] + suspects[:start])[:spare]
+        return tuple(sorted([name for name in free if name not in left_out][:threshold]))
 
-    def _fits(self, name: str, peer: str, seed: bytes) -> bool:
-        return hashlib.sha256(seed).digest() == self._commitments.get(name, {}).get(peer)
+    def _silent(self) -> set[str]:
+        """Return who was named by a call and did not answer it."""
+        return {
+            name
+            for call, heard in zip(self._calls, self._heard, strict=True)
+            for name in call.decryptors
+            if name not in heard
+        }
 
-    def _check_seed(self, name: str, peer: str, seed: bytes) -> None:
-        if not self._fits(name, peer, seed):
-            raise ProtocolError(
-                f"{self.manifest.session}: the seed of {name} towards {peer} does not fit the commitment of {name}"
-            )
+    def _why_not_opened(self) -> str:
+        reasons = []
+        if self._garbled:
+            reasons.append(f"partial decryptions decode to noise: one of {', '.join(sorted(self.suspects()))} is wrong")
+        if self.call is not None and not self.is_answered():
+            reasons.append(f"no answer of {', '.join(sorted(self._silent()))}")
+        return "; ".join(reasons) or "the sum was not opened"
 
     def _is_in_cohort(self, sender: str, digest: bytes) -> bool:
         cohort = self._require_cohort()

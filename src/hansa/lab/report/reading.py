@@ -323,7 +323,7 @@ def _sums(document: Mapping[str, object]) -> tuple[Sum, ...]:
             cohort=len(str(row.get("members") or "").split()),
             announced=announced,
             cohort_at=since(row.get("cohort_ns")),
-            certified_at=since(row.get("certificate_ns")),
+            certified_at=since(row.get("call_ns")),
             closed_at=since(row.get("closed_ns")),
         )
         for row in listed

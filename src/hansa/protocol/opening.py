@@ -1,0 +1,118 @@
+"""Which sums a member helps to open: the checks of a cohort and of a call, and the partial decryption itself.
+
+A member answers a call for one cohort of a manifest only. In a session of three exchanges it wants the signatures of a
+quorum on that cohort first. In one of two exchanges its answer is its vote: a sum needs `t = max(c + 1, quorum)`
+decryptors, two sets of t share an honest member, and an honest member answers for one cohort, so no two cohorts of one
+manifest are both opened. What a coordinator gains by showing two cohorts is seeds of masks towards the peers that it
+called dropped, for a session that then dies unopened: the encryption still needs t decryptors of one cohort.
+
+`partial_j = -lambda_j * a * sum over U of s_k[j] + flood`, `a = XOF(epoch_id || manifest)`: nobody hands a member
+anything to decrypt. `lambda_j` depends on the decryptors named, hence on the call; the flood's randomness is
+`HKDF(noise key, manifest, call)`: the same call has the same bytes after a restart, another call fresh flood.
+
+Guarantees: fewer than t answers for one cohort say nothing about it; at most `reopenings + 1` calls are answered.
+Source: PROTOCOL steps 2 and 3; Shamir 1979; Boneh et al. 2018, section 5 (flooding of partial decryptions).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING
+
+from hansa.crypto.encryption import partial_decryption
+from hansa.crypto.key_sharing import lagrange_weights
+from hansa.crypto.prg import derive
+from hansa.crypto.ring import add_elements, scale_element
+from hansa.errors import RefusedError
+from hansa.protocol.messages import Agreement, Call, Cohort, Manifest, claimed_sender, encode, open_envelope
+
+if TYPE_CHECKING:
+    from hansa.protocol.epoch import EpochKeys
+    from hansa.protocol.limits import Limits
+
+
+def crs_seed(manifest: Manifest) -> bytes:
+    """Return the public seed of a session's ring elements: nobody chooses the epoch id in it."""
+    return hashlib.sha256(b"hansa/crs/1" + manifest.epoch_id + manifest.digest()).digest()
+
+
+def check_cohort(cohort: Cohort, manifest: Manifest, limits: Limits) -> None:
+    """Refuse a cohort that no member of the session may help to open.
+
+    Raises:
+        RefusedError: Names are out of order, repeated or no participants, or too few.
+    """
+    names = cohort.members
+    if list(names) != sorted(set(names)) or not set(names) <= set(manifest.participants):
+        raise RefusedError(f"cohort of {manifest.session}: expected participants in order, none twice")
+    if len(names) < limits.minimum_cohort or len(cohort.uploads) != len(names):
+        raise RefusedError(
+            f"cohort of {manifest.session}: expected at least {limits.minimum_cohort} members "
+            f"and one hash each; got {len(names)} members, {len(cohort.uploads)} hashes"
+        )
+
+
+def check_call(call: Call, *, cohort: Cohort, limits: Limits, exchanges: int) -> None:
+    """Refuse a call that does not name t decryptors of the cohort, or a first one without the certificate it needs.
+
+    Raises:
+        RefusedError: The clause that does not hold.
+    """
+    clauses = {
+        "the cohort that was published": call.root == cohort.root(),
+        f"a number from 0 to {limits.reopenings}": 0 <= call.number <= limits.reopenings,
+        f"{limits.threshold} decryptors of the cohort, in order, none twice": list(call.decryptors)
+        == sorted(set(call.decryptors))
+        and len(call.decryptors) == limits.threshold
+        and set(call.decryptors) <= set(cohort.members),
+    }
+    for clause, holds in clauses.items():
+        if not holds:
+            raise RefusedError(f"call: expected {clause}")
+    if call.number == 0 and exchanges == 3:
+        check_certificate(call.agreements, cohort=cohort, limits=limits)
+    elif call.agreements:
+        raise RefusedError("call: signatures on the cohort belong into the first call of three exchanges alone")
+
+
+def check_certificate(agreements: tuple[bytes, ...], *, cohort: Cohort, limits: Limits) -> None:
+    """Refuse signatures that are not those of a quorum of distinct cohort members on this cohort.
+
+    Raises:
+        RefusedError: Too few valid signatures, or more than the cohort has members.
+    """
+    root = cohort.root()
+    if len(agreements) > len(cohort.members):
+        raise RefusedError("certificate: more signatures than the cohort has members")
+    signers = set()
+    for body in agreements:
+        signer = claimed_sender(body)
+        if signer not in cohort.members:
+            raise RefusedError(f"certificate: a signature of {signer[:40]}, who is not in the cohort")
+        agreement = open_envelope(body, Agreement, sender=signer, key=limits.keys[signer])
+        if (agreement.manifest, agreement.root) == (cohort.manifest, root):
+            signers.add(signer)
+    if len(signers) < limits.quorum:
+        raise RefusedError(f"certificate: expected {limits.quorum} members of the cohort, got {len(signers)}")
+
+
+def partial(
+    name: str, *, manifest: Manifest, cohort: Cohort, call: Call, keys: EpochKeys, coefficients: int
+) -> bytes:
+    """Return member `name`'s partial decryption of the cohort's sum, flooded, for this call's decryptors.
+
+    Args:
+        name: One of the decryptors.
+        manifest: The session's manifest.
+        cohort: The cohort that was agreed to, checked.
+        call: The call, checked.
+        keys: The member's keys of the epoch.
+        coefficients: Coefficients of the session's ciphertexts.
+    """
+    holders = [keys.members.index(decryptor) + 1 for decryptor in call.decryptors]
+    weights = lagrange_weights(holders, keys.members.index(name) + 1)
+    share = add_elements([keys.shares[member] for member in cohort.members])
+    flood = derive(keys.noise_key, b"hansa/flood/1" + manifest.digest() + hashlib.sha256(encode(call)).digest())
+    return partial_decryption(
+        coefficients, share=scale_element(share, weights), crs_seed=crs_seed(manifest), flood_seed=flood
+    )
