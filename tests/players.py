@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import msgspec
 import numpy as np
 
+from hansa.crypto.key_sharing import deal, open_share
+from hansa.crypto.ring import ternary_secret
 from hansa.errors import EquivocationError
+from hansa.protocol.encoding import is_wide, sum_from_bytes
 from hansa.protocol.epoch import EpochKeys
 from hansa.protocol.messages import Cohort, Manifest, Payload, seal_envelope
 from hansa.protocol.secure_sum import SecureSum
@@ -19,6 +23,7 @@ from simulator import BAR_NS, DAY_NS, limits, signing_key
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from hansa.crypto.ring import RingElement
     from hansa.protocol.limits import Limits, PurposeLimit
 
 EPOCH = "e1-abababababab"
@@ -39,10 +44,27 @@ class MemoryFacts:
             raise EquivocationError(key)
 
 
+@lru_cache(maxsize=8)
+def ring_keys(
+    members: tuple[str, ...], threshold: int
+) -> tuple[dict[str, RingElement], dict[str, dict[str, RingElement]]]:
+    """Return each member's ring key, and the shares that each holder has of everybody's."""
+    holders = range(1, len(members) + 1)
+    secrets, shares = {}, {name: {} for name in members}
+    for dealer in members:
+        seeds = [hashlib.sha256(f"share|{dealer}|{holder}".encode()).digest() for holder in members]
+        secrets[dealer] = ternary_secret(hashlib.sha256(b"ring" + dealer.encode()).digest())
+        corrections = deal(secrets[dealer], threshold=threshold, holders=holders, seeds=seeds)
+        for holder, seed, correction in zip(members, seeds, corrections, strict=True):
+            shares[holder][dealer] = open_share(seed, correction)
+    return secrets, shares
+
+
 def epoch_keys(rules: Limits) -> dict[str, EpochKeys]:
     def secret(one: str, other: str) -> bytes:
         return hashlib.sha256("|".join(sorted((one, other))).encode()).digest()
 
+    secrets, shares = ring_keys(rules.members, rules.threshold)
     return {
         name: EpochKeys(
             EPOCH,
@@ -50,6 +72,8 @@ def epoch_keys(rules: Limits) -> dict[str, EpochKeys]:
             rules.members,
             {peer: secret(name, peer) for peer in rules.members if peer != name},
             hashlib.sha256(b"noise" + name.encode()).digest(),
+            secrets[name],
+            shares[name],
         )
         for name in rules.members
     }
@@ -68,7 +92,7 @@ def manifest(rules: Limits, **changes: object) -> Manifest:
 
 def steps_of(name: str, length: int) -> np.ndarray:
     seed = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big")
-    return np.random.default_rng(seed).integers(-(2**20), 2**20, length)
+    return np.random.default_rng(seed).integers(-(2**18), 2**18, length)
 
 
 def from_coordinator(payload: Payload) -> bytes:
@@ -99,7 +123,9 @@ class FixedDoor:
             entropy=hashlib.sha256(keys.noise_key + manifest.digest()).digest(),
         )
         body = from_member(self.name, upload)
-        self.facts.remember(f"{facts_label(keys.epoch, manifest.session)}/upload", body)
+        label = facts_label(keys.epoch, manifest.session)
+        self.facts.remember(f"{label}/upload", body)
+        self.facts.remember(f"{label}/upload-sha256", hashlib.sha256(body).digest())
         return body
 
 
@@ -150,23 +176,27 @@ class Table:
             assert body is not None
             self.sum.add_agreement(name, body)
 
-    def certify(self) -> bytes:
-        certificate = self.sum.certificate()
-        assert certificate is not None
-        self.sum.note_certificate(certificate)
-        return from_coordinator(certificate)
+    def call(self) -> bytes:
+        """Publish the next call."""
+        call = self.sum.next_call()
+        assert call is not None
+        self.sum.note_call(call)
+        return from_coordinator(call)
 
-    def open(self, names: Sequence[str]) -> None:
-        body = self.certify()
+    def open(self, names: Sequence[str], *, silent: Sequence[str] = ()) -> bytes:
+        """Let `names` see the next call and everybody but the silent answer it; return the call."""
+        body = self.call()
         for name in names:
-            opening = self.sessions[name].on_certificate(body)
-            if opening is not None:
+            opening = self.sessions[name].on_call(body)
+            if opening is not None and name not in silent:
                 self.sum.add_opening(name, opening)
+        return body
 
-    def words(self) -> np.ndarray:
+    def opened(self) -> np.ndarray:
         result = self.sum.result()
         assert result is not None
-        return np.frombuffer(result.words, dtype="<i4").astype(np.int64)
+        wide = is_wide(self.rules.purposes[self.manifest.purpose], self.rules, length=self.manifest.length)
+        return sum_from_bytes(result.steps, self.manifest.length, is_wide=wide)
 
     def expected(self, names: Sequence[str]) -> np.ndarray:
         return sum((steps_of(name, self.manifest.length) for name in names), start=np.zeros(1, dtype=np.int64))

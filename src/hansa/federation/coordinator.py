@@ -346,9 +346,7 @@ class CoordinatorNode:
             return [self._say(session, "died", Died(running.sum.digest, str(error)))]
 
     def _close_uploads(self, running: _Running, *, is_late: bool) -> list[Outgoing]:
-        if running.sum.cohort is not None or not (
-            is_late or running.sum.uploaded == running.sum.manifest.participants
-        ):
+        if running.sum.cohort is not None or not (is_late or running.sum.uploaded == running.sum.manifest.participants):
             return []
         cohort = running.sum.propose_cohort()
         running.sum.note_cohort(cohort)

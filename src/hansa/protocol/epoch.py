@@ -25,6 +25,7 @@ from hansa.protocol.messages import Epoch, Halves, Setup, open_envelope, seal_en
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from hansa.crypto.ring import RingElement
     from hansa.crypto.signature import Signer
     from hansa.protocol.limits import Limits
 
@@ -48,6 +49,8 @@ class EpochKeys:
     members: tuple[str, ...]
     pair_secrets: Mapping[str, bytes] = field(repr=False)
     noise_key: bytes = field(repr=False)
+    secret: RingElement = field(repr=False)
+    shares: Mapping[str, RingElement] = field(repr=False)
 
 
 def epoch_label(constitution_digest: str, number: int) -> str:

@@ -96,9 +96,7 @@ def check_certificate(agreements: tuple[bytes, ...], *, cohort: Cohort, limits: 
         raise RefusedError(f"certificate: expected {limits.quorum} members of the cohort, got {len(signers)}")
 
 
-def partial(
-    name: str, *, manifest: Manifest, cohort: Cohort, call: Call, keys: EpochKeys, coefficients: int
-) -> bytes:
+def partial(name: str, *, manifest: Manifest, cohort: Cohort, call: Call, keys: EpochKeys, coefficients: int) -> bytes:
     """Return member `name`'s partial decryption of the cohort's sum, flooded, for this call's decryptors.
 
     Args:

@@ -185,7 +185,7 @@ class SecureSum:
             if len(self._agreements) < self._limits.quorum:
                 return None
             agreements = tuple(self._agreements[name] for name in sorted(self._agreements)[: self._limits.quorum])
-        order.sort(key=lambda name: (name not in self._agreements if self.exchanges == 3 else False))
+        order.sort(key=lambda name: name not in self._agreements if self.exchanges == 3 else False)
         free = [name for name in order if name not in self._silent()]
         if len(free) < self._limits.threshold:
             raise SessionDiedError(f"{self._why_not_opened()}; {self._limits.threshold} decryptors are needed")
