@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+
 import msgspec
 import pytest
 from hypothesis import given
@@ -15,6 +16,7 @@ from hansa.errors import ConfigurationError
 from hansa.governance.canonical import canonical
 from hansa.governance.constitution import Deadlines, Market, Party, Purpose, Schedule, Sums, check, parse
 from simulator import signing_key
+
 
 def test_bytes_are_canonical_json_and_the_digest_is_their_sha_256() -> None:
     document = constitution()
@@ -102,6 +104,8 @@ CONTRADICTIONS: list[tuple[str, dict[str, object]]] = [
     ("values", {"purposes": purposes(values=10_000_001)}),
     ("scale", {"purposes": purposes(scale=0)}),
     ("delta", {"purposes": purposes(delta=0.01)}),
+    ("noise of .* steps", {"purposes": purposes(sensitivity=1e-9, scale=1, values=1, noise_multiplier=0.1)}),
+    ("noise of .* steps", {"purposes": purposes(noise_multiplier=180.0)}),
     ("scale", {"purposes": purposes(scale=10**400)}),
     ("values", {"purposes": purposes(values_per_bar=10**400)}),
     ("unit", {"purposes": purposes(unit="")}),

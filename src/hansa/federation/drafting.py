@@ -1,9 +1,9 @@
 """Drafting a constitution: a short file of choices and the parties' keys become every number of it.
 
-What is chosen (`Draft`, a TOML file): markets, budgets, colluders, cohort, schedule, deadlines. What follows: the
-length of each purpose's vector (from the models), its sensitivity (from caps and clips), and its noise: `sigma /
-sensitivity` is the least that keeps all planned sums of a period within epsilon, and two per cent more, so that the
-slack of discrete noise fits in too.
+What is chosen stands in `draft_file`. What follows from it: the length of each purpose's vector (from the models), its
+sensitivity (from caps and clips), and its noise: `sigma / sensitivity` is the least that keeps all planned sums of a
+period within epsilon, and two per cent more, so that the slack of discrete noise fits in too. Where sums or noise
+would not fit, the steps become coarser.
 
 | purpose | unit | period | planned sums |
 |---|---|---|---|
@@ -20,22 +20,30 @@ Does NOT guarantee that the influence cap holds for a member's clients: that is 
 from __future__ import annotations
 
 import math
-import tomllib
 from datetime import UTC, datetime, timedelta
 from itertools import takewhile
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Final
 
-import msgspec
 from cronsim import CronSim
 from msgspec.structs import replace
 
-from hansa.crypto.sampling import GaussianTable
+from hansa.crypto.sampling import LARGEST_SIGMA, GaussianTable
 from hansa.errors import ConfigurationError
 from hansa.federation.door import share_sigma, values_touched
+from hansa.federation.draft_file import Budgets, Draft, Training
 from hansa.federation.published import gram_length, weights_length
 from hansa.federation.rules import limits_of
 from hansa.governance.amendment import changes
-from hansa.governance.constitution import Constitution, Deadlines, Market, Party, Purpose, Schedule, Sums, check
+from hansa.governance.constitution import (
+    WORD_LIMIT,
+    Constitution,
+    Party,
+    Purpose,
+    Schedule,
+    Sums,
+    check,
+    noise_and_reach,
+)
 from hansa.market.measures import MEASURES
 from hansa.protocol.privacy import Charge, NoiseShares, epsilon, noise_multiplier_for
 
@@ -46,53 +54,6 @@ _HEADROOM: Final = 1.02
 _MAX_RELEASES: Final = 2**30
 _YEAR_START: Final = datetime(2023, 1, 1, tzinfo=UTC)
 _MOST_ROUNDS: Final = 10_000
-
-
-class Budgets(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Epsilon of each purpose for its period, all at one `delta`; the yearly ones pay for `rounds_a_year` rounds."""
-
-    census: float = 4.0
-    state: float = 8.0
-    gram: float = 8.0
-    weights: float = 8.0
-    delta: float = 1e-6
-    rounds_a_year: int = 1
-
-
-class Training(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Steps of the residual network in a round (0: none), and the L2 bounds of a day's part of Gram and gradient."""
-
-    steps: int = 12
-    gram_clip: float = 12.0
-    gradient_clip: float = 0.5
-
-
-class Draft(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What founders choose; without `colluders` the most that are below n / 3, without `minimum_cohort` the least."""
-
-    market: Market
-    budgets: Budgets = Budgets()
-    training: Training = Training()
-    schedule: Schedule = Schedule("0 2 * * 3", "UTC")
-    deadlines: Deadlines = Deadlines(60.0, 30.0, 30.0, 30.0)
-    colluders: int | None = None
-    minimum_cohort: int | None = None
-    attempts: int = 3
-    reopenings: int = 2
-
-    @classmethod
-    def from_toml(cls, text: str) -> Self:
-        """Parse a draft file.
-
-        Raises:
-            ConfigurationError: It is not TOML, or a key is unknown, missing or of another type.
-        """
-        try:
-            return msgspec.convert(tomllib.loads(text), type=cls)
-        except (tomllib.TOMLDecodeError, msgspec.ValidationError, RecursionError) as error:
-            raise ConfigurationError(
-                f"draft: {error}; `hansa constitution new --template` writes a file to begin with"
-            ) from error
 
 
 def constitution_of(
@@ -140,6 +101,8 @@ def constitution_of(
         deadlines=draft.deadlines,
         supersedes=None if supersedes is None else supersedes.digest(),
     )
+    if constitution.minimum_cohort > constitution.colluders:  # otherwise `check` refuses
+        constitution = replace(constitution, purposes=_fitting(constitution))
     check(constitution)
     for name, planned in _planned(draft).items():
         found = affordable(constitution, name)
@@ -310,6 +273,23 @@ def _purposes(draft: Draft) -> dict[str, Purpose]:
         epsilon=budgets.state,
     )
     return {"census": census, "state": state, "gram": gram, "weights": weights}
+
+
+def _fitting(constitution: Constitution) -> dict[str, Purpose]:
+    """Return the purposes with steps so coarse that sums fit a word and a member's noise is within the sampler's reach.
+
+    Half of either limit is left, so that a later constitution with a few more members keeps its steps.
+    """
+    found = {}
+    for name, purpose in constitution.purposes.items():
+        fitting = purpose
+        while fitting.scale > 1:
+            share, reach = noise_and_reach(fitting, constitution)
+            if share <= LARGEST_SIGMA / 2 and reach < WORD_LIMIT / 2:
+                break
+            fitting = replace(fitting, scale=fitting.scale // 2)
+        found[name] = fitting
+    return found
 
 
 def _multiplier(epsilon: float, delta: float, sums: int) -> float:

@@ -83,7 +83,9 @@ def changes(old: Constitution, new: Constitution) -> list[Change]:
         one, other = before.get(clause), after.get(clause)
         if one != other:
             found.append(
-                Change(clause, one.value if one else ABSENT, other.value if other else ABSENT, _effect(clause, one, other))
+                Change(
+                    clause, one.value if one else ABSENT, other.value if other else ABSENT, _effect(clause, one, other)
+                )
             )
     return found
 

@@ -30,6 +30,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import msgspec
 from cronsim import CronSim, CronSimError
 
+from hansa.crypto.sampling import LARGEST_SIGMA
 from hansa.crypto.signature import parse_public
 from hansa.errors import ConfigurationError, IdentityError
 from hansa.governance.canonical import canonical, strict_json
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 
 WORD_LIMIT: Final = 2**31
 MAX_MEMBERS: Final = 100
+SMALLEST_SHARE: Final = 0.5  # of a member's noise, in steps: below, the accounting of discrete noise does not hold
 _NAME = re.compile(r"[a-z0-9-]{1,40}")
 # The session's label `r<round>-<position>-<purpose>-a<attempt>` has 40 characters: 13, 4 and 2 digits leave these.
 _PURPOSE = re.compile(r"[a-z0-9-]{1,16}")
@@ -300,18 +302,27 @@ def _check_purpose(name: str, purpose: Purpose, constitution: Constitution) -> N
             f"purposes.{name}.period: year or day": purpose.period in {"year", "day"},
         }
     )
-    members = len(constitution.members)
-    # As the door makes it: rounding widens the sensitivity, and all members add the share of an honest minimum.
-    touched = max(purpose.values_per_bar or purpose.values, 0)
-    share = purpose.noise_multiplier * (purpose.sensitivity * purpose.scale + math.sqrt(touched))
-    sigma = share * math.sqrt(members / (constitution.minimum_cohort - constitution.colluders))
-    reach = members * purpose.value_bound * purpose.scale + 12 * sigma
+    share, reach = noise_and_reach(purpose, constitution)
     _refuse(
         {
             f"purposes.{name}: n * value_bound * scale + 12 sigma = {reach:.3g} must stay below 2^31": reach
-            < WORD_LIMIT
+            < WORD_LIMIT,
+            f"purposes.{name}: a member's noise of {share:.3g} steps must be {SMALLEST_SHARE} to {LARGEST_SIGMA:g}; "
+            "change scale": SMALLEST_SHARE <= share <= LARGEST_SIGMA,
         }
     )
+
+
+def noise_and_reach(purpose: Purpose, constitution: Constitution) -> tuple[float, float]:
+    """Return, in steps, the scale of a member's noise and the largest sum with twelve deviations of all noise.
+
+    As the door makes it: rounding widens the sensitivity, and every member adds the share of an honest minimum.
+    """
+    members = len(constitution.members)
+    touched = purpose.values_per_bar or purpose.values
+    steps = purpose.sensitivity * purpose.scale + math.sqrt(touched)
+    share = purpose.noise_multiplier * steps / math.sqrt(constitution.minimum_cohort - constitution.colluders)
+    return share, members * purpose.value_bound * purpose.scale + 12 * share * math.sqrt(members)
 
 
 def _refuse(clauses: Mapping[str, bool]) -> None:

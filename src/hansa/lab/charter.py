@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from hansa.federation.drafting import Budgets, Draft, Training, constitution_of
+from hansa.federation.draft_file import Budgets, Draft, Training
+from hansa.federation.drafting import constitution_of
 from hansa.governance.constitution import Constitution, Deadlines, Market, Party
 
 if TYPE_CHECKING:

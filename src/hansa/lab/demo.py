@@ -86,7 +86,10 @@ class Stage:
         """Return the true log cost of each market, in the order of their names, at each bar."""
         truth = self.twin.truth.sort("ts_ns")
         return np.column_stack(
-            [truth.filter(pl.col("market") == market)["log_cost"].to_numpy() for market in sorted(self.scenario.markets)]
+            [
+                truth.filter(pl.col("market") == market)["log_cost"].to_numpy()
+                for market in sorted(self.scenario.markets)
+            ]
         )
 
 
