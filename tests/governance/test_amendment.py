@@ -127,6 +127,11 @@ def test_baskets_in_another_order_are_the_same_constitution() -> None:
     assert list(both.baskets) == ["a", "b"]
 
 
+def test_an_empty_list_is_not_nothing() -> None:
+    found = [change.clause for change in changes(OLD, constitution(round=()))]
+    assert found == ["round.0.purpose", "round.0.count", "round.1.purpose", "round.1.count", "round"]
+
+
 def next_of(old: Constitution, **changes_: object) -> Constitution:
     return msgspec.structs.replace(old, **{"epoch": old.epoch + 1, "supersedes": old.digest(), **changes_})
 

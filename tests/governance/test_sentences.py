@@ -13,7 +13,7 @@ AFFORDABLE = {"gram": 1, "state": 288}
 
 def test_rules_name_members_quorum_and_threshold() -> None:
     text = " ".join(rules_in_words(constitution()))
-    for words in ("5 members", "up to 1 members", "over 4 members", "4 have", "4 help to open", "'0 2 * * 3' in UTC"):
+    for words in ("5 members", "up to 1 members", "over 4 members", "4 sign", "4 help to open", "'0 2 * * 3' in UTC"):
         assert words in text
     assert "eur: EUR-USD, EUR-GBP" in text
 

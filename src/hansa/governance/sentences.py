@@ -23,31 +23,20 @@ _LEARNED: Final = {
 
 def rules_in_words(constitution: Constitution) -> list[str]:
     """Return how sums are made, one sentence each."""
-    size, colluders = len(constitution.members), constitution.colluders
+    rules, size = constitution, len(constitution.members)
     schedule, market = constitution.schedule, constitution.market
     baskets = "; ".join(f"{name}: {', '.join(markets)}" for name, markets in market.baskets.items())
+    who = f"{size} members and the coordinator {rules.coordinator.name}"
     return [
-        (
-            f"{size} members and the coordinator {constitution.coordinator.name}; up to {colluders} members may collude "
-            "with the coordinator."
-        ),
-        (
-            f"A sum is opened only over {constitution.minimum_cohort} members or more, when {constitution.quorum} have "
-            f"signed for the same cohort (quorum) and {constitution.threshold} help to open it (threshold)."
-        ),
-        (
-            f"One sum is tried at most {constitution.attempts} times and a cohort answered again at most "
-            f"{constitution.reopenings} times."
-        ),
-        (
-            f"Rounds begin by the schedule {schedule.cron!r} in {schedule.time_zone} and look back {market.history_days} "
-            f"days; bars have {market.bar_seconds} s."
-        ),
-        f"Baskets: {baskets}.",
-        (
-            f"Measures: {', '.join(market.measures)}; forecast is {market.cost}. One member weighs at most "
-            f"{market.weight_cap:g} of a basket; one client moves a measure by at most {market.influence_cap:g} log units."
-        ),
+        f"{who}; up to {rules.colluders} members may collude with the coordinator.",
+        f"A sum is opened only over {rules.minimum_cohort} members or more.",
+        f"For that {rules.quorum} sign for the same cohort (quorum) and {rules.threshold} help to open it (threshold).",
+        f"One sum is tried at most {rules.attempts} times, a cohort answered again at most {rules.reopenings} times.",
+        f"Rounds begin by the schedule {schedule.cron!r} in {schedule.time_zone}, back {market.history_days} days.",
+        f"Baskets: {baskets}; bars of {market.bar_seconds} s.",
+        f"Measures: {', '.join(market.measures)}; forecast is {market.cost}.",
+        f"One member weighs at most {market.weight_cap:g} of a basket.",
+        f"One client moves a measure by at most {market.influence_cap:g} log units: each member vouches for its own.",
     ]
 
 
