@@ -30,6 +30,7 @@ CONSTITUTION = Constitution(
     round=(Sums("gram", 1),),
     schedule=Schedule("0 2 * * 3", "UTC"),
     deadlines=Deadlines(setup_seconds=60.0, upload_seconds=2.5, agree_seconds=0.25, open_seconds=1.0),
+    supersedes=64 * "0",
 )  # fmt: skip
 
 

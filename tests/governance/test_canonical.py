@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hansa.errors import ConfigurationError
-from hansa.governance.canonical import canonical
+from hansa.governance.canonical import canonical, strict_json
 
 VECTORS = json.loads((Path(__file__).parents[1] / "vectors" / "canonical.json").read_text())
 NUMBERS = VECTORS["numbers_of_rfc_8785_appendix_b"]
@@ -63,6 +63,39 @@ def test_the_shortest_digits_read_back_as_the_same_number(value: float) -> None:
 @given(st.dictionaries(st.text(st.characters(codec="utf-8"), max_size=3), st.integers(0, 9), max_size=8))
 def test_the_order_of_keys_does_not_matter(value: dict[str, int]) -> None:
     assert canonical(dict(reversed(value.items()))) == canonical(value)
+
+
+def test_nesting_without_end_is_refused() -> None:
+    value: list[object] = []
+    for _ in range(100_000):
+        value = [value]
+    with pytest.raises(ConfigurationError, match="nested too deeply"):
+        canonical(value)
+
+
+@pytest.mark.parametrize("claim", sorted(VECTORS["documents"]))
+def test_strict_json_reads_what_canonical_writes(claim: str) -> None:
+    text = VECTORS["documents"][claim]["canonical"].encode()
+    assert canonical(strict_json(text, what="vector")) == text
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b'{"a":1,"b":{"c":1,"c":1}}', "thing: the field 'c' stands twice"),
+        (b'{"a":1,"\\u0061":1}', "'a' stands twice"),
+        (b"[NaN]", "NaN is not finite"),
+        (b"[-1e999]", "-1e999 is not finite"),
+        (b"[1" + 5000 * b"0" + b"]", "not finite"),
+        (b"\xff", "not JSON"),
+        (b"", "not JSON"),
+        (100_000 * b"[", "not JSON"),
+        (100_000 * b'{"a":', "not JSON"),
+    ],
+)
+def test_what_parsers_read_differently_is_refused(data: bytes, reason: str) -> None:
+    with pytest.raises(ConfigurationError, match=reason):
+        strict_json(data, what="thing")
 
 
 def test_tuples_are_lists() -> None:

@@ -18,7 +18,7 @@ from hansa.errors import ConfigurationError, DataError, SignatureError, StoreErr
 from hansa.federation.member_service import run_member
 from hansa.federation.node import connect, load_node, require_role
 from hansa.federation.schedule import replay_programme
-from hansa.governance.constitution import SignedConstitution, read, write
+from hansa.governance.signed import SignedConstitution, read, write
 from hansa.lab.alliance import COORDINATOR, Alliance, copy_of, found, free_port
 from hansa.lab.charter import charter
 from hansa.lab.collection import (

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Final, NoReturn
 import typer
 
 from hansa import __version__
-from hansa.cli import alliance, bench, kit, market, node, show
+from hansa.cli import alliance, bench, constitution, kit, market, node, show
 from hansa.errors import HansaError
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ app = typer.Typer(
     no_args_is_help=True, invoke_without_command=True, add_completion=False, pretty_exceptions_enable=False
 )
 app.add_typer(kit.app, name="kit")
+app.add_typer(constitution.app, name="constitution")
 app.add_typer(bench.app, name="bench")
 app.add_typer(market.app, name="market")
 app.add_typer(node.coordinator_app, name="coordinator")

@@ -24,13 +24,15 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from hansa.errors import ConfigurationError
 from hansa.federation.nats_transport import NatsTransport
-from hansa.governance.constitution import Constitution, read
+from hansa.governance.signed import read
 from hansa.identity.kit import Kit
 from hansa.protocol.epoch import epoch_label
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
     from pathlib import Path
+
+    from hansa.governance.constitution import Constitution
 
 SERVER_PATIENCE_SECONDS: Final = 10.0
 

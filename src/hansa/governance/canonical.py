@@ -1,7 +1,9 @@
 """Canonical JSON: one byte string for one value, so that a digest or a signature means the same to everybody.
 
 Guarantees: equal values give equal bytes; object keys sorted by UTF-16 code units; numbers written as ECMAScript
-writes them; no whitespace. Does NOT guarantee anything for integers beyond 2^53, which are refused.
+writes them; no whitespace. `strict_json` reads only what every parser reads alike: two equal keys in one object, of
+which parsers take the first, the last or neither, are refused, and so are NaN and numbers beyond a double.
+Does NOT guarantee anything for integers beyond 2^53, which are refused.
 Source: RFC 8785 (JSON Canonicalization Scheme).
 """
 
@@ -32,6 +34,46 @@ def canonical(value: object) -> bytes:
         return _write(value).encode()
     except UnicodeEncodeError as error:
         raise ConfigurationError("a string with half a surrogate pair is no text; correct it") from error
+    except RecursionError as error:
+        raise ConfigurationError("lists and objects are nested too deeply; make it flatter") from error
+
+
+def strict_json(data: bytes, *, what: str) -> object:
+    """Return the JSON value that bytes hold, if no two parsers can read them differently.
+
+    Args:
+        data: UTF-8 text, canonical or not.
+        what: What it is, for the message.
+
+    Raises:
+        ConfigurationError: It is not JSON, an object has a key twice, a number is not finite or the nesting too deep.
+    """
+
+    def unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
+        found: dict[str, object] = {}
+        for name, value in pairs:
+            if name in found:
+                raise ConfigurationError(f"{what}: the field {name[:60]!r} stands twice in one object; remove one")
+            found[name] = value
+        return found
+
+    def finite(text: str) -> float:
+        number = float(text)
+        if not math.isfinite(number):
+            raise ConfigurationError(f"{what}: the number {text[:60]} is not finite; correct it")
+        return number
+
+    def integer(text: str) -> int | float:
+        number = finite(text)  # first: it bounds the digits that an integer is made of
+        return int(text) if abs(number) <= _SAFE_INTEGER else number
+
+    try:
+        value: object = json.loads(
+            data.decode(), object_pairs_hook=unique, parse_float=finite, parse_int=integer, parse_constant=finite
+        )
+    except (ValueError, RecursionError) as error:
+        raise ConfigurationError(f"{what}: not JSON: {str(error)[:200]}") from error
+    return value
 
 
 def _write(value: object) -> str:

@@ -1,13 +1,21 @@
-"""The constitution: one file, signed by every member, from which every limit comes.
+"""The constitution: one canonical JSON object from which every limit of a federation comes.
 
-A canonical JSON object (RFC 8785) and, beside it, one Ed25519 signature a member over its bytes. Flags, environment
-and messages cannot widen what stands here: a member's door compares each manifest with this file.
+Flags, environment and messages cannot widen what stands here: a member's door compares each manifest with it. Who
+has signed it, and its file, are in `signed`; how one follows another is in `amendment`.
 
-Derived, never stored: `quorum = floor((n + c) / 2) + 1` (two quorums share an honest member).
+* `version` is the schema of the file: which fields there are and what they mean. This program reads version 1 alone.
+* `epoch` counts the federation's constitutions. Whatever is amended, the next one has the next epoch, because the
+  set-up's keys and masks are bound to the digest: there is no amendment within an epoch.
+* `supersedes` is the digest of the constitution before; null in the first. The digests make a chain.
 
-Guarantees: an unknown field, a missing one, or two that contradict each other are refused with the clause; a
-constitution that is not signed by all its members does not open a door.
+Derived, never stored: `quorum = floor((n + c) / 2) + 1` (two quorums share an honest member) and the decryption
+threshold `max(c + 1, quorum)`.
+
+Guarantees: an unknown field, a missing one, two of one name, or two that contradict each other are refused with the
+clause; so are bytes other than the canonical ones, so that one constitution has one digest.
 Does NOT guarantee that the limits are wise; it only makes them the same for everybody.
+
+Source: RFC 8785 (JSON Canonicalization Scheme).
 """
 
 from __future__ import annotations
@@ -15,29 +23,31 @@ from __future__ import annotations
 import hashlib
 import math
 import re
-from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
+from cronsim import CronSim, CronSimError
 
-from hansa.crypto.signature import parse_public, verify
-from hansa.errors import ConfigurationError, IdentityError, SignatureError
-from hansa.governance.canonical import canonical
+from hansa.crypto.sampling import LARGEST_SIGMA
+from hansa.crypto.signature import parse_public
+from hansa.errors import ConfigurationError, IdentityError
+from hansa.governance.canonical import canonical, strict_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
-    from hansa.crypto.signature import Signer
-
-SIGNATURE_TYPE: Final = "application/vnd.hansa.constitution+json"
 WORD_LIMIT: Final = 2**31
 MAX_MEMBERS: Final = 100
-MAX_FILE_BYTES: Final = 1_000_000
+SMALLEST_SHARE: Final = 0.5  # of a member's noise, in steps: below, the accounting of discrete noise does not hold
 _NAME = re.compile(r"[a-z0-9-]{1,40}")
 # The session's label `r<round>-<position>-<purpose>-a<attempt>` has 40 characters: 13, 4 and 2 digits leave these.
 _PURPOSE = re.compile(r"[a-z0-9-]{1,16}")
+_WORD = re.compile(r"[A-Za-z0-9._-]{1,40}")
+_DIGEST = re.compile(r"[0-9a-f]{64}")
 _MAX_SUMS: Final = 10_000
+_ANY_SUNDAY: Final = datetime(2024, 1, 7, tzinfo=UTC)  # a schedule that recurs does so from any day on
 
 
 class Party(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -98,7 +108,7 @@ class Market(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     `volume_unit` is the quote volume a bar that counts as 1 in the census; `weight_cap` the largest share of a member
     in a basket; `influence_cap` the largest change, in log units or as a share of volume, that one client makes to a
-    member's measure of a bar.
+    member's measure of a bar. Baskets stand in the order of their names, as in the file: vectors are laid out by it.
     """
 
     bar_seconds: int
@@ -109,6 +119,9 @@ class Market(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     weight_cap: float
     influence_cap: float
     history_days: int
+
+    def __post_init__(self) -> None:
+        msgspec.structs.force_setattr(self, "baskets", dict(sorted(self.baskets.items())))
 
 
 class Constitution(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -128,11 +141,17 @@ class Constitution(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     round: tuple[Sums, ...]
     schedule: Schedule
     deadlines: Deadlines
+    supersedes: str | None = None
 
     @property
     def quorum(self) -> int:
         """Signatures that make a cohort binding."""
         return (len(self.members) + self.colluders) // 2 + 1
+
+    @property
+    def threshold(self) -> int:
+        """Members whose partial decryptions open a sum."""
+        return max(self.colluders + 1, self.quorum)
 
     def bytes(self) -> bytes:
         """Canonical JSON of this constitution."""
@@ -143,50 +162,24 @@ class Constitution(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return hashlib.sha256(self.bytes()).hexdigest()
 
 
-@dataclass(frozen=True, slots=True)
-class SignedConstitution:
-    """A constitution and its members' signatures by name."""
-
-    constitution: Constitution
-    signatures: Mapping[str, bytes]
-
-    def signed_by(self, name: str, signer: Signer) -> SignedConstitution:
-        """Return a copy with the signature of member `name` added.
-
-        Raises:
-            ConfigurationError: `name` is no member, or the key is not the one the constitution names.
-        """
-        keys = {party.name: party.identity_key for party in self.constitution.members}
-        if keys.get(name) != signer.public:
-            raise ConfigurationError(f"constitution: members: {name} with key {signer.public} is not a member")
-        signature = signer.sign(SIGNATURE_TYPE, self.constitution.bytes())
-        return SignedConstitution(self.constitution, {**self.signatures, name: signature})
-
-    def require_all_signatures(self) -> Constitution:
-        """Return the constitution if every member has signed it.
-
-        Raises:
-            SignatureError: A signature is missing or wrong; the message names the member.
-        """
-        body = self.constitution.bytes()
-        for party in self.constitution.members:
-            if party.name not in self.signatures:
-                raise SignatureError(f"constitution: no signature of {party.name}; ask it to sign this version")
-            verify(parse_public(party.identity_key), SIGNATURE_TYPE, body, self.signatures[party.name])
-        return self.constitution
-
-
 def parse(data: bytes) -> Constitution:
-    """Read and check a constitution.
+    """Read and check the canonical bytes of a constitution.
 
     Raises:
-        ConfigurationError: A field is unknown, missing, of the wrong type or contradicts another; the clause is named.
+        ConfigurationError: A field is unknown, missing, doubled, of the wrong type or contradicts another (the clause
+            is named), or the bytes are not the canonical ones.
     """
+    strict_json(data, what="constitution")
     try:
         constitution = msgspec.json.decode(data, type=Constitution)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"constitution: {error}") from error
     check(constitution)
+    if constitution.bytes() != data:
+        raise ConfigurationError(
+            "constitution: the bytes are not canonical (order, white space, form of a number, a field left out); "
+            "take the file as `hansa constitution new` wrote it"
+        )
     return constitution
 
 
@@ -201,6 +194,11 @@ def check(constitution: Constitution) -> None:
     clauses = {
         f"version: expected 1, got {constitution.version}": constitution.version == 1,
         f"epoch: 1 to 9999, got {constitution.epoch}": 1 <= constitution.epoch <= 9999,
+        "supersedes: null in epoch 1, later the digest of the constitution before (64 of 0-9, a-f)": (
+            constitution.supersedes is None
+            if constitution.epoch == 1
+            else bool(_DIGEST.fullmatch(constitution.supersedes or ""))
+        ),
         "federation: a name is 1-40 of a-z, 0-9, -": bool(_NAME.fullmatch(constitution.federation)),
         "members: names are 1-40 of a-z, 0-9, - and unique, the coordinator's too": len(set(names)) == len(names)
         and all(_NAME.fullmatch(name) for name in names),
@@ -228,6 +226,7 @@ def check(constitution: Constitution) -> None:
         ),
     }
     _refuse(clauses)
+    _check_schedule(constitution.schedule)
     _check_market(constitution.market)
     for name, purpose in constitution.purposes.items():
         _check_purpose(name, purpose, constitution)
@@ -240,14 +239,33 @@ def _key_bytes(party: Party) -> bytes:
         raise ConfigurationError(f"constitution: {party.name}: {error}") from error
 
 
+def _check_schedule(schedule: Schedule) -> None:
+    try:
+        ZoneInfo(schedule.time_zone)
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+        raise ConfigurationError(
+            f"constitution: schedule.time_zone: {schedule.time_zone[:60]!r} is not an IANA time zone"
+        ) from error
+    try:
+        next(CronSim(schedule.cron, _ANY_SUNDAY))
+    except (CronSimError, StopIteration) as error:
+        raise ConfigurationError(
+            f"constitution: schedule.cron: {schedule.cron[:60]!r} is not a cron expression that recurs"
+        ) from error
+
+
 def _check_market(market: Market) -> None:
     members = [name for names in market.baskets.values() for name in names]
+    words = (*market.baskets, *members, *market.measures)
     _refuse(
         {
             "market.bar_seconds: divides a day": market.bar_seconds > 0 and 86_400 % market.bar_seconds == 0,
             "market.baskets: at least one, none empty, no market twice": bool(market.baskets)
             and all(market.baskets.values())
             and len(set(members)) == len(members),
+            "market: names of baskets, markets and measures are 1-40 of A-Z, a-z, 0-9, '.', '_', '-'": all(
+                _WORD.fullmatch(word) for word in words
+            ),
             "market.measures: at least one, none twice": bool(market.measures)
             and len(set(market.measures)) == len(market.measures),
             f"market.cost: one of the measures, got {market.cost}": market.cost in market.measures,
@@ -260,7 +278,6 @@ def _check_market(market: Market) -> None:
 
 
 def _check_purpose(name: str, purpose: Purpose, constitution: Constitution) -> None:
-    members = len(constitution.members)
     numbers = (
         purpose.value_bound,
         purpose.sensitivity,
@@ -268,14 +285,11 @@ def _check_purpose(name: str, purpose: Purpose, constitution: Constitution) -> N
         purpose.epsilon,
         purpose.delta,
     )
-    # As the door makes it: rounding widens the sensitivity, and all members add the share of an honest minimum.
-    touched = max(purpose.values_per_bar or purpose.values, 0)
-    share = purpose.noise_multiplier * (purpose.sensitivity * purpose.scale + math.sqrt(touched))
-    sigma = share * math.sqrt(members / (constitution.minimum_cohort - constitution.colluders))
-    reach = members * purpose.value_bound * purpose.scale + 12 * sigma
     _refuse(
         {
             f"purposes.{name}: a name is 1-16 of a-z, 0-9, -": bool(_PURPOSE.fullmatch(name)),
+            f"purposes.{name}.unit: 1 to 100 printable characters": 1 <= len(purpose.unit) <= 100
+            and purpose.unit.isprintable(),
             f"purposes.{name}: numbers are finite and above 0": all(math.isfinite(x) and x > 0 for x in numbers),
             f"purposes.{name}.values: 0 to 10000000, with values_per_bar at least 1 in all": 0
             <= purpose.values
@@ -286,49 +300,32 @@ def _check_purpose(name: str, purpose: Purpose, constitution: Constitution) -> N
             f"purposes.{name}.scale: 1 to 2^30": 1 <= purpose.scale <= 2**30,
             f"purposes.{name}.delta: at most 1e-3": purpose.delta <= 1e-3,
             f"purposes.{name}.period: year or day": purpose.period in {"year", "day"},
-            f"purposes.{name}: n * value_bound * scale + 12 sigma = {reach:.3g} must stay below 2^31": reach
-            < WORD_LIMIT,
         }
     )
+    share, reach = noise_and_reach(purpose, constitution)
+    _refuse(
+        {
+            f"purposes.{name}: n * value_bound * scale + 12 sigma = {reach:.3g} must stay below 2^31": reach
+            < WORD_LIMIT,
+            f"purposes.{name}: a member's noise of {share:.3g} steps must be {SMALLEST_SHARE} to {LARGEST_SIGMA:g}; "
+            "change scale": SMALLEST_SHARE <= share <= LARGEST_SIGMA,
+        }
+    )
+
+
+def noise_and_reach(purpose: Purpose, constitution: Constitution) -> tuple[float, float]:
+    """Return, in steps, the scale of a member's noise and the largest sum with twelve deviations of all noise.
+
+    As the door makes it: rounding widens the sensitivity, and every member adds the share of an honest minimum.
+    """
+    members = len(constitution.members)
+    touched = purpose.values_per_bar or purpose.values
+    steps = purpose.sensitivity * purpose.scale + math.sqrt(touched)
+    share = purpose.noise_multiplier * steps / math.sqrt(constitution.minimum_cohort - constitution.colluders)
+    return share, members * purpose.value_bound * purpose.scale + 12 * share * math.sqrt(members)
 
 
 def _refuse(clauses: Mapping[str, bool]) -> None:
     for clause, holds in clauses.items():
         if not holds:
             raise ConfigurationError(f"constitution: {clause}")
-
-
-def write(path: Path, signed: SignedConstitution) -> None:
-    """Write a signed constitution to `path` in one step (a temporary file, then a rename)."""
-    document = {
-        "constitution": msgspec.to_builtins(signed.constitution),
-        "signatures": {name: signature.hex() for name, signature in sorted(signed.signatures.items())},
-    }
-    temporary = path.with_suffix(".tmp")
-    temporary.write_bytes(msgspec.json.format(msgspec.json.encode(document), indent=2) + b"\n")
-    temporary.replace(path)
-
-
-def read(path: Path) -> SignedConstitution:
-    """Read a signed constitution; the signatures are not yet checked.
-
-    Raises:
-        ConfigurationError: The file is absent, too large or not a constitution.
-    """
-
-    class Document(msgspec.Struct, forbid_unknown_fields=True):
-        constitution: msgspec.Raw
-        signatures: dict[str, str]
-
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise ConfigurationError(f"constitution: cannot read {path.name}: {error.strerror}") from error
-    if len(data) > MAX_FILE_BYTES:
-        raise ConfigurationError(f"constitution: {path.name} has {len(data)} bytes; at most {MAX_FILE_BYTES}")
-    try:
-        document = msgspec.json.decode(data, type=Document)
-        signatures = {name: bytes.fromhex(text) for name, text in document.signatures.items()}
-    except (msgspec.DecodeError, ValueError) as error:
-        raise ConfigurationError(f"constitution: {path.name}: {error}") from error
-    return SignedConstitution(parse(bytes(document.constitution)), signatures)

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Final
 from hansa.errors import TransportError
 from hansa.federation.nats_server import TETHER
 from hansa.federation.records import Records
-from hansa.governance.constitution import SignedConstitution, write
+from hansa.governance.signed import SignedConstitution, write
 from hansa.identity.configuration import NatsConfiguration
 from hansa.identity.kit import Kit, make_federation
 

@@ -1,36 +1,22 @@
 """A constitution for an alliance on one machine: the demo's and that of `hansa run`.
 
-The budgets are chosen, the noise follows: `sigma / sensitivity` is the least that keeps a year's planned releases (one
-round) or a day's (every bar) within epsilon. What is chosen and why:
-
-| purpose | unit | epsilon | note |
-|---|---|---|---|
-| census | (client, basket), year | 4 | one number a basket |
-| state | (client, basket), day | 8 | `influence_cap` 0.02 log units; a whole day of bars |
-| gram | one day of raw data, year | 8 | few day-blocks: the core leans on published series where noise hides it |
-| weights | one day of raw data, year | 8 | a dozen steps; a member's gate closes the network where noise drowns it |
+The choices of such an alliance, put through `federation.drafting`: the budgets are chosen, the noise follows. One
+round is planned a year; `influence_cap` is 0.02 log units; the other budgets and clips are the drafting's defaults
+(census 4 a year, state 8 a day, Gram and weights 8 a year).
 """
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Final
 
-from msgspec.structs import replace
-
-from hansa.federation.published import gram_length, weights_length
-from hansa.governance.constitution import Constitution, Deadlines, Market, Party, Purpose, Schedule, Sums, check
-from hansa.protocol.privacy import noise_multiplier_for
+from hansa.federation.draft_file import Budgets, Draft, Training
+from hansa.federation.drafting import constitution_of
+from hansa.governance.constitution import Constitution, Deadlines, Market, Party
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-DELTA: Final = 1e-6
 INFLUENCE_CAP: Final = 0.02
-GRAM_CLIP: Final = 12.0
-GRADIENT_CLIP: Final = 0.5
-HEADROOM: Final = 1.02
-"""The noise is a little more than the budget needs, so that the discrete noise's slack fits in it too."""
 
 
 def charter(
@@ -67,9 +53,10 @@ def charter(
         weight_cap: Largest share of a member in a basket; the state's noise grows with it.
         upload_seconds: How long a session waits for uploads.
         bar_seconds: Length of a bar.
+
+    Raises:
+        ConfigurationError: Choices contradict each other; the clause is named.
     """
-    members = len(keys)
-    colluders = (members - 1) // 3
     market = Market(
         bar_seconds=bar_seconds,
         baskets={name: tuple(markets) for name, markets in baskets.items()},
@@ -80,74 +67,15 @@ def charter(
         influence_cap=INFLUENCE_CAP,
         history_days=history_days,
     )
-    constitution = Constitution(
-        version=1,
-        epoch=1,
-        federation=federation,
-        members=tuple(Party(name, keys[name]) for name in sorted(keys)),
-        coordinator=Party("coordinator", coordinator_key),
-        colluders=colluders,
-        minimum_cohort=max(3, colluders + 2, (members + colluders) // 2 + 1),
-        attempts=3,
-        reopenings=2,
-        market=market,
-        purposes=_purposes(market, steps=steps, training_epsilon=training_epsilon, state_epsilon=state_epsilon),
-        round=(Sums("census", 1), Sums("state", 1), Sums("gram", 1), *([Sums("weights", steps)] if steps else [])),
-        schedule=Schedule("0 2 * * 3", "UTC"),
+    draft = Draft(
+        market,
+        Budgets(state=state_epsilon, gram=training_epsilon, weights=training_epsilon),
+        Training(steps=steps),
         deadlines=Deadlines(60.0, upload_seconds, upload_seconds, upload_seconds),
     )
-    check(constitution)
-    return constitution
-
-
-def _purposes(market: Market, *, steps: int, training_epsilon: float, state_epsilon: float) -> dict[str, Purpose]:
-    baskets, measures = len(market.baskets), len(market.measures)
-    bars = 86_400 // market.bar_seconds
-    year = Purpose(
-        values=baskets,
-        values_per_bar=0,
-        exchanges=3,
-        value_bound=4.0,
-        scale=2**20,
-        sensitivity=market.influence_cap * 4.0,
-        noise_multiplier=_multiplier(4.0, 1),
-        unit="client and basket",
-        period="year",
-        epsilon=4.0,
-        delta=DELTA,
+    return constitution_of(
+        draft,
+        federation=federation,
+        members=[Party(name, key) for name, key in keys.items()],
+        coordinator=Party("coordinator", coordinator_key),
     )
-    gram = replace(
-        year,
-        values=gram_length(market),
-        value_bound=4096.0,
-        scale=2**13,
-        sensitivity=2 * GRAM_CLIP,
-        noise_multiplier=_multiplier(training_epsilon, 1),
-        unit="one day of a member's raw data",
-        epsilon=training_epsilon,
-    )
-    weights = replace(
-        gram,
-        values=weights_length(market),
-        value_bound=256.0,
-        scale=2**16,
-        sensitivity=2 * GRADIENT_CLIP,
-        noise_multiplier=_multiplier(training_epsilon, max(steps, 1)),
-    )
-    state = replace(
-        year,
-        values_per_bar=baskets * measures,
-        exchanges=2,
-        value_bound=1024.0,
-        scale=2**16,
-        sensitivity=market.influence_cap * market.weight_cap * math.sqrt(measures),
-        noise_multiplier=_multiplier(state_epsilon, bars),
-        unit="client, basket and day",
-        period="day",
-        epsilon=state_epsilon,
-    )
-    return {"census": year, "state": state, "gram": gram, "weights": weights}
-
-
-def _multiplier(epsilon: float, releases: int) -> float:
-    return float(f"{HEADROOM * noise_multiplier_for(epsilon, DELTA, releases):.6g}")

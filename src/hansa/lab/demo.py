@@ -83,10 +83,13 @@ class Stage:
         )
 
     def truth(self) -> Float[np.ndarray, "time basket"]:
-        """Return the true log cost of each market at each bar."""
+        """Return the true log cost of each market, in the order of their names, at each bar."""
         truth = self.twin.truth.sort("ts_ns")
         return np.column_stack(
-            [truth.filter(pl.col("market") == market)["log_cost"].to_numpy() for market in self.scenario.markets]
+            [
+                truth.filter(pl.col("market") == market)["log_cost"].to_numpy()
+                for market in sorted(self.scenario.markets)
+            ]
         )
 
 
