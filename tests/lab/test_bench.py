@@ -15,7 +15,7 @@ from hansa.federation.coordinator import Request
 from hansa.federation.records import Records
 from hansa.federation.rules import limits_of
 from hansa.lab import bench
-from hansa.lab.bench_nodes import PURPOSE, VALUE_BOUND, QuietPlanner, known_vector
+from hansa.lab.bench_nodes import PURPOSE, VALUE_BOUND, QuietPlanner, known_vector, member_vector
 from hansa.protocol.privacy import Charge, epsilon
 
 if TYPE_CHECKING:
@@ -84,6 +84,31 @@ def test_a_real_run_is_exact_and_gives_every_figure() -> None:
         figures
     )
     assert (figures["members"], figures["length"], figures["repeats"]) == (3, 257, 1)
+
+
+def test_a_bench_refuses_a_file_that_is_not_its_members_vector(tmp_path: Path) -> None:
+    vectors = (None, np.zeros(7, np.int16), np.zeros(8), np.full(8, 2**21 + 1), np.full(8, -(2**21) - 1))
+    for place, vector in enumerate(vectors):
+        folder = tmp_path / str(place)
+        folder.mkdir()
+        if vector is not None:
+            np.save(folder / "member-0.npy", vector)
+        options = bench.BenchOptions(members=3, length=8, repeats=1)
+        with pytest.raises(ConfigurationError, match=r"bench: expected (a vector of )?8 integers"):
+            bench.secure_sum(folder / "alliance", options, folder)
+
+
+@pytest.mark.slow
+def test_a_bench_sums_the_vectors_of_given_files(tmp_path: Path) -> None:
+    vectors = np.random.default_rng(1).integers(-(2**15), 2**15, (3, 50), dtype=np.int16)
+    for number, vector in enumerate(vectors):
+        np.save(tmp_path / f"member-{number}.npy", vector)
+    directory = tmp_path / "alliance"
+    figures = bench.secure_sum(directory, bench.BenchOptions(members=3, length=50, repeats=1), tmp_path)
+    assert figures["exact"] is True
+    for number, vector in enumerate(vectors):
+        placed = member_vector(directory / f"m{number:02d}", f"m{number:02d}", bytes(32), 50)
+        assert np.array_equal(placed * 2**16, vector)
 
 
 @pytest.mark.slow

@@ -26,6 +26,9 @@ def secure_sum(
     members: Annotated[int, typer.Option(help="Member processes, 3 or more.")] = 5,
     length: Annotated[int, typer.Option(help="Values in the vector.")] = 100_000,
     repeats: Annotated[int, typer.Option(help="Measured sums; two more warm up.")] = 5,
+    vectors: Annotated[
+        Path | None, typer.Option(help="Folder of member-0.npy and so on: integer vectors to sum, steps of 2^-16.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Run secure sums over real processes, mutual TLS and durable streams; check every word; print the medians."""
@@ -33,7 +36,7 @@ def secure_sum(
 
     options = bench.BenchOptions(members, length, repeats)
     with tempfile.TemporaryDirectory(prefix="hansa-bench-") as directory:
-        figures = bench.secure_sum(Path(directory) / "alliance", options)
+        figures = bench.secure_sum(Path(directory) / "alliance", options, vectors)
     if as_json:
         sys.stdout.write(json.dumps(figures, indent=2) + "\n")
         return

@@ -35,7 +35,7 @@ from hansa.federation.published import gram_length, weights_length
 from hansa.federation.rules import limits_of
 from hansa.governance.amendment import changes
 from hansa.governance.constitution import (
-    WORD_LIMIT,
+    SUM_LIMIT,
     Constitution,
     Party,
     Purpose,
@@ -276,7 +276,7 @@ def _purposes(draft: Draft) -> dict[str, Purpose]:
 
 
 def _fitting(constitution: Constitution) -> dict[str, Purpose]:
-    """Return the purposes with steps so coarse that sums fit a word and a member's noise is within the sampler's reach.
+    """Return the purposes with steps so coarse that sums fit a lane and a member's noise is within the sampler's reach.
 
     Half of either limit is left, so that a later constitution with a few more members keeps its steps.
     """
@@ -285,7 +285,7 @@ def _fitting(constitution: Constitution) -> dict[str, Purpose]:
         fitting = purpose
         while fitting.scale > 1:
             share, reach = noise_and_reach(fitting, constitution)
-            if share <= LARGEST_SIGMA / 2 and reach < WORD_LIMIT / 2:
+            if share <= LARGEST_SIGMA / 2 and reach < SUM_LIMIT / 2:
                 break
             fitting = replace(fitting, scale=fitting.scale // 2)
         found[name] = fitting

@@ -38,7 +38,7 @@ from hansa.governance.canonical import canonical, strict_json
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-WORD_LIMIT: Final = 2**31
+SUM_LIMIT: Final = 2**44
 MAX_MEMBERS: Final = 100
 SMALLEST_SHARE: Final = 0.5  # of a member's noise, in steps: below, the accounting of discrete noise does not hold
 _NAME = re.compile(r"[a-z0-9-]{1,40}")
@@ -305,8 +305,8 @@ def _check_purpose(name: str, purpose: Purpose, constitution: Constitution) -> N
     share, reach = noise_and_reach(purpose, constitution)
     _refuse(
         {
-            f"purposes.{name}: n * value_bound * scale + 12 sigma = {reach:.3g} must stay below 2^31": reach
-            < WORD_LIMIT,
+            f"purposes.{name}: n * value_bound * scale + 12 sigma = {reach:.3g} must stay below 2^44": reach
+            < SUM_LIMIT,
             f"purposes.{name}: a member's noise of {share:.3g} steps must be {SMALLEST_SHARE} to {LARGEST_SIGMA:g}; "
             "change scale": SMALLEST_SHARE <= share <= LARGEST_SIGMA,
         }

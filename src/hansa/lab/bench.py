@@ -1,8 +1,9 @@
 """A secure sum under the clock: real processes, mutual TLS, durable streams, the real door, every result recomputed.
 
 Each process of the bench is a whole node (`hansa bench coordinator`, `hansa bench member`); only the statistic is
-made up: a vector that follows from the member's name and the manifest, so that the one who started the bench, and
-holds all their folders, can add up vectors and noise shares again and compare every word with what was published.
+made up: a vector that follows from the member's name and the manifest, or is given in a file, so that the one who
+started the bench, and holds all their folders, can add up vectors and noise shares again and compare every word with
+what was published.
 
 | step | from | until |
 |---|---|---|
@@ -39,7 +40,7 @@ from hansa.federation.rules import limits_of
 from hansa.federation.store import MemberStore
 from hansa.governance.constitution import Constitution, Deadlines, Market, Party, Purpose, Schedule, Sums, check
 from hansa.lab.alliance import COORDINATOR, Alliance, found
-from hansa.lab.bench_nodes import BAR_SECONDS, PURPOSE, VALUE_BOUND, known_vector
+from hansa.lab.bench_nodes import BAR_SECONDS, PURPOSE, VALUE_BOUND, VECTOR_FILE, member_vector
 from hansa.protocol.encoding import share_sigma
 from hansa.protocol.privacy import noise_multiplier_for
 from hansa.protocol.session import facts_label
@@ -62,6 +63,7 @@ NOT_SHOWN: Final = (
     "set-up of the epoch and of processes: both are over before the first measured sum",
     "the ring-LWE layer: sums are masked and noised",
 )
+_SCALE: Final = 2**16
 _EPSILON: Final = 8.0
 _DELTA: Final = 1e-6
 _MAX_SIGMAS: Final = 7.0  # of a million values one lies beyond in 400,000 runs
@@ -114,7 +116,7 @@ def bench_constitution(keys: Mapping[str, str], coordinator_key: str, *, length:
         values_per_bar=0,
         exchanges=3,
         value_bound=VALUE_BOUND,
-        scale=2**16,
+        scale=_SCALE,
         sensitivity=1.0,
         noise_multiplier=float(f"{1.02 * noise_multiplier_for(_EPSILON, _DELTA, sums):.6g}"),
         unit="a made-up one",
@@ -142,12 +144,14 @@ def bench_constitution(keys: Mapping[str, str], coordinator_key: str, *, length:
     return constitution
 
 
-def secure_sum(directory: Path, options: BenchOptions) -> dict[str, object]:
+def secure_sum(directory: Path, options: BenchOptions, vectors: Path | None = None) -> dict[str, object]:
     """Run the bench in a new folder and return its figures.
 
     Args:
         directory: Folder for the alliance; it stays.
         options: What is measured.
+        vectors: Folder with `member-0.npy` and so on: integers, in steps of 2^-16, that the members sum each time;
+            None for vectors that follow from name and manifest.
 
     Returns:
         `seconds` (median), `seconds_all`, `steps` (medians, seconds), `upload_bytes_per_value`, `bytes_per_member` (a
@@ -155,12 +159,15 @@ def secure_sum(directory: Path, options: BenchOptions) -> dict[str, object]:
         seen), `exact`, and what was asked for.
 
     Raises:
+        ConfigurationError: A file has no such vector.
         ProtocolError: A published sum is not the sum of what went in.
         TransportError: A process failed or the time is over.
     """
     names = [f"m{place:02d}" for place in range(options.members)]
     constitution = partial(bench_constitution, length=options.length, sums=options.sums)
     alliance = found(directory, PURPOSE, dict.fromkeys(names, ()), constitution)
+    if vectors is not None:
+        _place_vectors(alliance, vectors, options.length)
     try:
         alliance.start(COORDINATOR, ["bench", "coordinator", str(directory / COORDINATOR), str(options.sums)])
         for name in names:
@@ -186,6 +193,26 @@ def secure_sum(directory: Path, options: BenchOptions) -> dict[str, object]:
         "transport": TRANSPORT,
         "not_shown": list(NOT_SHOWN),
     }
+
+
+def _place_vectors(alliance: Alliance, vectors: Path, length: int) -> None:
+    """Write each member's vector into its folder.
+
+    Raises:
+        ConfigurationError: A file has no vector of `length` integers within the value bound.
+    """
+    for number, name in enumerate(alliance.members):
+        path = vectors / f"member-{number}.npy"
+        try:
+            steps = np.load(path, allow_pickle=False)
+        except (OSError, ValueError) as error:
+            raise ConfigurationError(f"bench: expected a vector of {length} integers in {path}, got {error}") from error
+        if steps.shape != (length,) or steps.dtype.kind not in "iu" or np.abs(steps / _SCALE).max() > VALUE_BOUND:
+            raise ConfigurationError(
+                f"bench: expected {length} integers of at most {VALUE_BOUND * _SCALE:.0f} in {path}, "
+                f"got {steps.dtype} of shape {steps.shape}"
+            )
+        np.save(alliance.directory / name / VECTOR_FILE, steps / _SCALE)
 
 
 def _instants(alliance: Alliance, sums: int) -> list[Int64[np.ndarray, " instant"]]:
@@ -275,7 +302,9 @@ def _ingredients(
         store.close()
         if key is None:
             raise ProtocolError(f"bench: {name} has no noise key")
-        values += np.rint(known_vector(name, digest, length) * purpose.scale).astype(np.int64)
+        values += np.rint(member_vector(alliance.directory / name, name, digest, length) * purpose.scale).astype(
+            np.int64
+        )
         noise += sample(table, length, derive(key, b"hansa/noise/1" + digest))
     return values, noise
 

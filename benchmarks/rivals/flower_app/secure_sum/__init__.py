@@ -1,0 +1,1 @@
+"""A Flower app whose rounds are secure sums of integer vectors that lie in files."""

@@ -1,0 +1,127 @@
+"""The comparison as tables: seconds and ratios, bytes, what protects, and what a figure does not show."""
+
+from __future__ import annotations
+
+from typing import Any
+
+PROTECTIONS = (
+    (
+        "hansa",
+        "masks (AES-256-CTR under keys of X25519 and ML-KEM-768) and noise; docs/explanation/threat-model.md has every "
+        "layer and against whom it holds",
+        "mutual TLS 1.3; messages signed; a quorum signs the cohort before anything is opened",
+        "a member counts once its upload is in, while a quorum answers",
+    ),
+    (
+        "Flower SecAgg+",
+        "pairwise masks, at most {pairwise} bits of seed, and private masks, at most {private}, both from MT19937; no "
+        "noise here (Flower has it apart)",
+        "TLS with a server certificate; members' requests signed by registered EC keys; mask keys relayed unsigned",
+        "members minus threshold (here 2 of 5) may vanish between stages",
+    ),
+    (
+        "TenSEAL BFV, one key",
+        "ring-LWE, the library's default moduli; who has the key opens every upload",
+        "none: arithmetic alone",
+        "nobody is needed after the upload",
+    ),
+)
+NOT_SHOWN = (
+    "networks: everything is on this machine and shares its cores; latency adds to every exchange",
+    "drop-outs: every member answers; each system has further work and waiting when one does not",
+    "what the clock covers: hansa's sum ends when the last member has checked the result, with noise, a certified "
+    "cohort and synced disks in it; Flower's ends when the server has the aggregate",
+    "key agreement: hansa's is once an epoch and outside its figure; Flower's is in every round and in its figure",
+    "Flower on many machines: each message starts a ClientApp process, here five at once on the same cores",
+    "Flower in process and TenSEAL: arithmetic alone, no network, no agreement, no disk",
+)
+
+
+def least(values: list[float]) -> float:
+    """Return the least but the first, which warms up."""
+    return min(values[1:] or values)
+
+
+def rows(size: dict[str, Any]) -> list[tuple[str, float | None, float | None, float | None]]:
+    """Return name, seconds of a whole sum, seconds of one member's work and uploaded bytes a value of every party."""
+    ours, length = size["hansa"], size["length"]
+    our_bytes = ours["upload_bytes_per_value"]
+    table = [("hansa, deployed", ours["seconds"], ours.get("member_seconds"), our_bytes)]
+    if "flower" in size:
+        deployed, in_process = size["flower"]["deployed"], size["flower"]["in_process"]
+        weight, member = in_process["bytes"]["reply"] / length, least(in_process["member_seconds"])
+        table += [
+            ("Flower SecAgg+, deployed", least(deployed["seconds"]), None, weight),
+            ("Flower SecAgg+, in process, members in turn", least(in_process["seconds"]), member, weight),
+            ("the same, as if side by side", least(in_process["critical_path_seconds"]), member, weight),
+        ]
+    for degree, figures in size.get("tenseal", {}).items():
+        member, weight = min(figures["encrypt_seconds"]), figures["upload_bytes"] / length
+        whole = member + figures["add_seconds"] + figures["decrypt_seconds"]
+        table.append((f"TenSEAL BFV {degree}, one key, as if side by side", whole, member, weight))
+    table.append(("bare exchange over hansa's transport", size["floor_seconds"], None, our_bytes))
+    return table
+
+
+def ratio(value: float | None, ours: float | None) -> str:
+    return "" if value is None or ours is None else f"{value / ours:.1f}"
+
+
+def number(value: float | None, digits: int) -> str:
+    return "" if value is None else f"{value:.{digits}f}"
+
+
+def print_size(size: dict[str, Any]) -> None:
+    print(f"\n{size['members']} members, {size['length']} values of 16 bits, the same for all\n")
+    print("| what | a sum, s | to hansa | a member's work, s | to hansa | upload, B a value | to hansa |")
+    print("|---|---|---|---|---|---|---|")
+    table = rows(size)
+    _, our_seconds, our_member, our_bytes = table[0]
+    for name, seconds, member, weight in table:
+        cells = (
+            number(seconds, 3),
+            ratio(seconds, our_seconds),
+            number(member, 4),
+            ratio(member, our_member),
+            number(weight, 2),
+            ratio(weight, our_bytes),
+        )
+        print(f"| {name} | {' | '.join(cells)} |")
+    for rival, reason in size["skipped"].items():
+        print(f"\n{rival} is left out: {reason}")
+    if "flower" in size:
+        print_flower(size["flower"]["deployed"])
+
+
+def print_flower(deployed: dict[str, Any]) -> None:
+    rounds = ", ".join(f"{seconds:.1f}" for seconds in deployed["seconds"])
+    best = deployed["stages"][deployed["seconds"].index(least(deployed["seconds"]))]
+    stages = ", ".join(f"{stage} {seconds:.1f}" for stage, seconds in best.items())
+    print(
+        f"\nFlower deployed: rounds of {rounds} s; the best: {stages} s. From `flwr run` to the last aggregate "
+        f"{deployed['whole_run_seconds']:.1f} s, set-up of SuperLink and SuperNodes before it "
+        f"{deployed['set_up_seconds']:.1f} s. Largest error of a sum: {max(deployed['errors']):.1g}."
+    )
+
+
+def print_report(machine: dict[str, Any], sizes: list[dict[str, Any]]) -> None:
+    """Print every size's table, then what protects, versions and what is not shown."""
+    for size in sizes:
+        print_size(size)
+    versions = {"python": machine["python"]}
+    here = {"hansa"}
+    bits = {}
+    for size in sizes:
+        if "flower" in size:
+            here.add("Flower SecAgg+")
+            versions["flwr"], bits = size["flower"]["deployed"]["version"], size["flower"]["in_process"]["seed_bits"]
+        if "tenseal" in size:
+            here.add("TenSEAL BFV, one key")
+            versions["tenseal"] = next(iter(size["tenseal"].values()))["version"]
+    print("\n| what | protects a member's vector by | connections | drop-outs |\n|---|---|---|---|")
+    for row in PROTECTIONS:
+        if row[0] in here:
+            print("| " + " | ".join(cell.format(**bits) for cell in row) + " |")
+    print(f"\n{machine['cores']} cores, load {machine['load']:.1f} at the start; {versions}")
+    for line in NOT_SHOWN:
+        print(f"not shown: {line}")
