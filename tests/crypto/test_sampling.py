@@ -80,8 +80,8 @@ def test_a_tie_in_the_upper_half_is_decided_by_the_lower_half() -> None:
     upper = np.array([5, 5, 5, 0, 2**64 - 1, 2**64 - 1], dtype=np.uint64)
     lower = np.array([9, 10, 30, 8, 6, 7], dtype=np.uint64)
     values = np.zeros(6, dtype=np.int64)
-    sampling._break_ties(inversion, values, upper, lower, list(range(6)))
-    assert values.tolist() == [1, 2, 4, 0, 4, 5]
+    sampling._break_ties(inversion, 3, values, dict(enumerate(upper.tolist())), lower)
+    assert values.tolist() == [3, 6, 12, 0, 12, 15]
 
 
 def test_a_tie_is_noticed_while_sampling() -> None:

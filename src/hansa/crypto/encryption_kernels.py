@@ -100,7 +100,7 @@ def add_and_switch(
     for start in range(0, count, _STRETCH):
         stop = min(start + _STRETCH, count)
         total, low, high = buffer[: stop - start], low_buffer[: stop - start], high_buffer[: stop - start]
-        for k in (kept, kept + 1):
+        for k in range(kept, kept + 2):
             _weigh(terms, start, weights[k], total)
             target = low if k == kept else high
             _close(total, product[k, start:stop], switch.primes[k], switch.negated_inverses[k], target)
@@ -180,7 +180,7 @@ def flood_digits(words: UInt64[np.ndarray, "4 coefficient"], out: UInt32[np.ndar
 def are_residues(words: UInt32[np.ndarray, " word"], width: int, prime: np.uint32) -> bool:
     """Return whether one prime's packed 29-bit residues are all canonical; 32 rows of `width` values."""
     mask = np.uint32((1 << 29) - 1)
-    is_any_high = False
+    largest = np.uint32(0)
     for row in range(32):
         word, shift = row * 29 // 32, np.uint32(row * 29 % 32)
         source = words[word * width : (word + 1) * width]
@@ -188,11 +188,11 @@ def are_residues(words: UInt32[np.ndarray, " word"], width: int, prime: np.uint3
             after = words[(word + 1) * width : (word + 2) * width]
             back = np.uint32(np.uint32(32) - shift)
             for j in range(width):
-                is_any_high |= ((np.uint32(source[j] >> shift) | np.uint32(after[j] << back)) & mask) >= prime
+                largest = max(largest, (np.uint32(source[j] >> shift) | np.uint32(after[j] << back)) & mask)
         else:
             for j in range(width):
-                is_any_high |= (np.uint32(source[j] >> shift) & mask) >= prime
-    return not is_any_high
+                largest = max(largest, np.uint32(source[j] >> shift) & mask)
+    return bool(largest < prime)
 
 
 @njit(cache=True, nogil=True)

@@ -97,7 +97,8 @@ def open_share(seed: bytes, correction: bytes | None) -> RingElement:
     pad = _pad(seed)
     if correction is None:
         return pad
-    return ((decode_element(correction).astype(np.uint64) + pad) % column(PRIMES)).astype(np.uint32)
+    share: RingElement = ((decode_element(correction).astype(np.uint64) + pad) % column(PRIMES)).astype(np.uint32)
+    return share
 
 
 def lagrange_weights(holders: Sequence[int], own: int) -> UInt32[np.ndarray, " prime"]:

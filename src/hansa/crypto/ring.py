@@ -71,7 +71,8 @@ def to_transform(coefficients: Int64[np.ndarray, 8192]) -> RingElement:
     values = np.mod(coefficients[None, :], np.array(PRIMES, dtype=np.int64)[:, None]).astype(np.uint64)
     forward_transform(values, transform())
     ordered = values.reshape(len(PRIMES), COLUMNS, ROWS).transpose(0, 2, 1)
-    return ordered.reshape(len(PRIMES), DEGREE).astype(np.uint32)
+    element: RingElement = ordered.reshape(len(PRIMES), DEGREE).astype(np.uint32)
+    return element
 
 
 def uniform_element(seed: bytes) -> RingElement:

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import numpy as np
 
 if TYPE_CHECKING:
-    from jaxtyping import UInt32, UInt64
+    from jaxtyping import Int64, UInt32, UInt64
 
 DEGREE: Final = 8192
 KEPT_PRIMES: Final = (536690689, 536641537, 536608769, 536543233, 536494081)
@@ -80,7 +80,8 @@ def transform() -> Transform:
 
 def shoup(factors: UInt64[np.ndarray, "prime=7 value"]) -> UInt32[np.ndarray, "prime=7 value"]:
     """Return `floor(2^32 w / q)` for canonical residues w: with it a product by w needs no division."""
-    return ((factors << np.uint64(32)) // column(PRIMES)).astype(np.uint32, order="C")
+    quotients: UInt64[np.ndarray, "prime=7 value"] = (factors << np.uint64(32)) // column(PRIMES)
+    return quotients.astype(np.uint32, order="C")
 
 
 def column(residues: tuple[int, ...]) -> UInt64[np.ndarray, "prime 1"]:
@@ -104,15 +105,18 @@ def _powers(root: int, prime: int) -> list[int]:
     return powers
 
 
-def _reversal() -> UInt64[np.ndarray, 8192]:
+def _reversal() -> Int64[np.ndarray, 8192]:
     bits = DEGREE.bit_length() - 1
     index = np.arange(DEGREE)
-    return sum(((index >> bit) & 1) << (bits - 1 - bit) for bit in range(bits))
+    reversal = np.zeros_like(index)
+    for bit in range(bits):
+        reversal |= ((index >> bit) & 1) << (bits - 1 - bit)
+    return reversal
 
 
-def _row_stages() -> list[UInt64[np.ndarray, " factor"]]:
+def _row_stages() -> list[Int64[np.ndarray, " factor"]]:
     """Return, for strides 1 to 32 in turn and each pair of rows, the 128 places of its factors in the inverse table."""
-    stages = []
+    stages: list[Int64[np.ndarray, " factor"]] = []
     stride = 1
     while stride < ROWS:
         blocks = ROWS // (2 * stride)
