@@ -14,13 +14,15 @@ import numpy as np
 from hansa.crypto.prg import derive
 from hansa.crypto.sampling import GaussianTable, sample
 from hansa.crypto.signature import SigningKey
-from hansa.federation.coordinator import CoordinatorNode, Request
-from hansa.federation.door import Contribution, MemberDoor, share_sigma
+from hansa.federation.coordinator import CoordinatorNode
+from hansa.federation.door import Contribution, MemberDoor
 from hansa.federation.member import MemberNode
 from hansa.federation.memory_transport import MemoryHub
 from hansa.federation.records import Records
+from hansa.federation.running_sum import Request
 from hansa.federation.store import MemberStore
 from hansa.federation.transport import Channel, Message, Subject
+from hansa.protocol.encoding import share_sigma
 from hansa.protocol.epoch import epoch_label
 from hansa.protocol.limits import Limits, PurposeLimit
 from hansa.protocol.session import facts_label

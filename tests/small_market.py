@@ -19,7 +19,7 @@ from simulator import BAR_NS, DAY_NS, hash_of, signing_key
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from hansa.federation.coordinator import Request
+    from hansa.federation.running_sum import Request
     from hansa.governance.constitution import Constitution
 
 BASKETS = {"eur": ["EUR-USD"], "xau": ["XAU-USD"]}

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from hansa.errors import BudgetError, HansaError, RefusedError, StoreError
-from hansa.federation.door import Contribution, MemberDoor, share_sigma, values_touched
+from hansa.federation.door import Contribution, MemberDoor
 from hansa.federation.store import MemberStore
-from hansa.protocol.encoding import sum_from_words
+from hansa.protocol.encoding import share_sigma, sum_from_words, values_touched
 from hansa.protocol.masking import apply_masks, mask_seed
 from hansa.protocol.messages import Manifest, Upload, open_envelope
 from hansa.protocol.session import facts_label

@@ -29,7 +29,6 @@ from hansa.federation.watchtower import alert_bars, basket_indices
 from hansa.lab.rehearsal import rehearse
 from hansa.model.core import PULL_GRID
 from hansa.model.training import GATES
-from hansa.protocol.encoding import to_words
 from hansa.protocol.session import Aggregate
 from simulator import BAR_NS
 from small_market import (
@@ -75,10 +74,10 @@ def random_views(seed: int, scale: float) -> Views:
 def learned(own: Views, others: np.ndarray) -> LiquidityWork:
     """Return a member that has seen a census and a state which others made."""
     one = work(own)
-    one.receive(Aggregate(CENSUS, LIMITS.members, to_words(np.array([2 << 20, 3 << 20]))))
+    one.receive(Aggregate(CENSUS, LIMITS.members, np.array([2 << 20, 3 << 20])))
     weights = np.full(2, 1000.0)
     vector = np.concatenate([weights, others.ravel()]) * LIMITS.purposes["state"].scale
-    one.receive(Aggregate(STATE, LIMITS.members, to_words(np.rint(vector).astype(np.int64))))
+    one.receive(Aggregate(STATE, LIMITS.members, np.rint(vector).astype(np.int64)))
     return one
 
 
@@ -132,11 +131,11 @@ def test_a_state_before_its_census_and_a_gram_before_its_state_are_refused() -> 
     one = work(views_of_member("m0"))
     with pytest.raises(RefusedError, match="before the census"):
         one.contribution(STATE)
-    one.receive(Aggregate(CENSUS, LIMITS.members, to_words(np.array([2 << 20, 3 << 20]))))
+    one.receive(Aggregate(CENSUS, LIMITS.members, np.array([2 << 20, 3 << 20])))
     with pytest.raises(RefusedError, match="before the state"):
         one.contribution(GRAM)
     part = msgspec.structs.replace(STATE, span_end_ns=START_NS + 9 * BAR_NS, length=2 + 4 * 10)
-    one.receive(Aggregate(part, LIMITS.members, to_words(np.full(42, 65_536_000))))
+    one.receive(Aggregate(part, LIMITS.members, np.full(42, 65_536_000)))
     with pytest.raises(RefusedError, match="before the state"):
         one.contribution(GRAM)
 
@@ -269,7 +268,7 @@ def test_a_settled_member_has_written_forecasts_and_published_the_index(tmp_path
 
 def test_a_gap_in_the_state_leaves_the_next_round_its_core() -> None:
     one = work(views_of_member("m0"))
-    one.receive(Aggregate(CENSUS, LIMITS.members, to_words(np.array([2 << 20, 3 << 20]))))
+    one.receive(Aggregate(CENSUS, LIMITS.members, np.array([2 << 20, 3 << 20])))
     rng = np.random.default_rng(8)
     for first, last in ((0, 399), (450, TRAIN_BARS - 1)):
         bars = last - first + 1
@@ -277,10 +276,10 @@ def test_a_gap_in_the_state_leaves_the_next_round_its_core() -> None:
             STATE, span_start_ns=START_NS + first * BAR_NS, span_end_ns=START_NS + last * BAR_NS, length=2 + 4 * bars
         )
         vector = np.concatenate([np.full(2, 1000.0), rng.standard_normal(4 * bars)]) * 65_536
-        one.receive(Aggregate(part, LIMITS.members, to_words(np.rint(vector).astype(np.int64))))
+        one.receive(Aggregate(part, LIMITS.members, np.rint(vector).astype(np.int64)))
     found = one.contribution(GRAM)
     assert np.isfinite(found.vector).all()
-    one.receive(Aggregate(GRAM, LIMITS.members, to_words(np.rint(found.vector * 2**13).astype(np.int64))))
+    one.receive(Aggregate(GRAM, LIMITS.members, np.rint(found.vector * 2**13).astype(np.int64)))
     one.settle()
     assert one.fitted is not None
 

@@ -173,7 +173,7 @@ def test_malformed_bytes_of_every_step_stop_no_member(federation: Simulation) ->
         for body in (b"", b"\xff" * 40, b"\x94\xa2\xff\xff", bytes(2_000_000)):
             assert inject(federation, message(federation, step, body)) == []
     federation.run()
-    assert np.array_equal(federation.opened()[0].words.view(np.int32), federation.expected(federation.opened()[0]))
+    assert np.array_equal(federation.opened()[0].steps, federation.expected(federation.opened()[0]))
 
 
 def test_a_store_that_fails_stops_the_node_before_anything_is_sent(federation: Simulation) -> None:
@@ -200,7 +200,7 @@ def test_the_same_store_serves_the_next_epoch_though_its_labels_come_again(feder
     federation.run()
     assert federation.coordinator.done
     aggregate = federation.opened()[-1]
-    assert np.array_equal(aggregate.words.view(np.int32), federation.expected(aggregate))
+    assert np.array_equal(aggregate.steps, federation.expected(aggregate))
     assert len(federation.stores["m0"].charges("gram", "1970")) == 2
     assert {row.session.split("/")[0] for row in federation.stores["m0"].egress()} >= {"e2-abababababab"}
 
@@ -224,7 +224,7 @@ def test_recovery_gives_each_vanished_members_seeds_to_the_sum(tmp_path: Path) -
     federation.run()
     aggregate = federation.opened()[0]
     assert aggregate.cohort == ("m0", "m1", "m3", "m4", "m5", "m6")
-    assert np.array_equal(aggregate.words.view(np.int32), federation.expected(aggregate))
+    assert np.array_equal(aggregate.steps, federation.expected(aggregate))
     recover = open_envelope(
         board(federation, "recover").body, Recover, sender="coordinator", key=signing_key("coordinator").public
     )
@@ -262,5 +262,5 @@ async def test_nodes_run_a_programme_over_a_transport(federation: Simulation) ->
     await asyncio.gather(*tasks, return_exceptions=True)
     assert [aggregate.manifest.position for aggregate in federation.opened()] == [0, 1, 2]
     for aggregate in federation.opened():
-        assert np.array_equal(aggregate.words.view(np.int32), federation.expected(aggregate))
+        assert np.array_equal(aggregate.steps, federation.expected(aggregate))
     assert federation.limits.upload_ns == 10 * SECOND

@@ -10,18 +10,17 @@ import numpy as np
 import pytest
 
 from hansa.errors import ModelError
-from hansa.federation.door import share_sigma
 from hansa.federation.published import SERVER, WEIGHT_SCALE, Published, gram_length, network_shape, weights_length
 from hansa.federation.rules import limits_of
 from hansa.federation.schedule import replay_programme, state_programme
 from hansa.model.network import initial_parameters
-from hansa.protocol.encoding import to_words
+from hansa.protocol.encoding import share_sigma
 from hansa.protocol.session import Aggregate
 from simulator import BAR_NS
 from small_market import AS_OF_NS, BASKETS, MEASURES, START_NS, TRAIN_BARS, constitution, manifest_of
 
 if TYPE_CHECKING:
-    from hansa.federation.coordinator import Request
+    from hansa.federation.running_sum import Request
 
 RULES = constitution(steps=2)
 LIMITS = limits_of(RULES)
@@ -32,7 +31,7 @@ TURNOVER = np.array([4.0, 2.0])
 
 def opened(request: Request, values: np.ndarray, cohort: tuple[str, ...] = COHORT) -> Aggregate:
     scale = LIMITS.purposes[request.purpose].scale
-    return Aggregate(manifest_of(request, RULES), cohort, to_words(np.rint(values * scale).astype(np.int64)))
+    return Aggregate(manifest_of(request, RULES), cohort, np.rint(values * scale).astype(np.int64))
 
 
 def state_of(bars: int) -> np.ndarray:
@@ -119,7 +118,7 @@ def test_a_state_that_begins_before_the_first_census_is_refused() -> None:
         manifest_of(STATE, RULES), span_start_ns=START_NS - BAR_NS, span_end_ns=START_NS - BAR_NS, length=6
     )
     with pytest.raises(ModelError, match="1 bars before"):
-        published.receive(Aggregate(early, COHORT, to_words(np.ones(6, np.int64))))
+        published.receive(Aggregate(early, COHORT, np.ones(6, np.int64)))
 
 
 def test_the_core_starts_the_network_from_the_same_parameters_everywhere() -> None:
@@ -163,7 +162,7 @@ def test_a_later_round_keeps_the_state_and_forgets_the_core() -> None:
     shifted = msgspec.structs.replace(
         manifest_of(CENSUS, RULES), span_start_ns=START_NS + 288 * BAR_NS, span_end_ns=AS_OF_NS + 288 * BAR_NS
     )
-    published.receive(Aggregate(shifted, COHORT, to_words(np.ones(2, np.int64))))
+    published.receive(Aggregate(shifted, COHORT, np.ones(2, np.int64)))
     assert np.array_equal(published.state, kept)
     assert (published.start_ns, published.train_first, published.train_bars) == (START_NS, 288, TRAIN_BARS + 288)
     assert published.grams is None
@@ -175,6 +174,6 @@ def test_a_purpose_of_other_work_changes_nothing() -> None:
     limits = replace(LIMITS, purposes={**LIMITS.purposes, "aml": LIMITS.purposes["census"]})
     published = Published(RULES, limits)
     asked = msgspec.structs.replace(manifest_of(CENSUS, RULES), purpose="aml")
-    published.receive(Aggregate(asked, COHORT, to_words(np.ones(2, np.int64))))
+    published.receive(Aggregate(asked, COHORT, np.ones(2, np.int64)))
     assert published.turnover is None
     assert published.rounds == []

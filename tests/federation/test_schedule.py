@@ -28,7 +28,7 @@ from simulator import BAR_NS, DAY_NS
 from small_market import AS_OF_NS, HISTORY_DAYS, START_NS, TRAIN_BARS, constitution
 
 if TYPE_CHECKING:
-    from hansa.federation.coordinator import Request
+    from hansa.federation.running_sum import Request
 
 WEEKLY = Schedule("0 2 * * 3", "UTC")
 

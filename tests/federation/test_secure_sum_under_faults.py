@@ -104,11 +104,11 @@ class FederationUnderFaults(RuleBasedStateMachine):
     def every_opened_sum_is_exact_and_the_same_for_all(self) -> None:
         for statistic in self.federation.statistics.values():
             for aggregate in statistic.opened:
-                opened = aggregate.words.view(np.int32).astype(np.int64)
+                opened = aggregate.steps
                 assert np.array_equal(opened, self.federation.expected(aggregate))
                 assert len(aggregate.cohort) >= self.federation.limits.minimum_cohort
                 session = aggregate.manifest.session
-                assert self.words.setdefault(session, aggregate.words.tobytes()) == aggregate.words.tobytes()
+                assert self.words.setdefault(session, aggregate.steps.tobytes()) == aggregate.words.tobytes()
 
     @invariant()
     def no_transcript_opens_fewer_than_the_minimum(self) -> None:

@@ -11,9 +11,9 @@ from typer.testing import CliRunner
 from hansa.cli import app
 from hansa.crypto.signature import SigningKey
 from hansa.errors import ConfigurationError, ProtocolError
-from hansa.federation.coordinator import Request
 from hansa.federation.records import Records
 from hansa.federation.rules import limits_of
+from hansa.federation.running_sum import Request
 from hansa.lab import bench
 from hansa.lab.bench_nodes import PURPOSE, VALUE_BOUND, QuietPlanner, known_vector, member_vector
 from hansa.protocol.privacy import Charge, epsilon

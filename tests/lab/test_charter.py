@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from hansa.federation.coordinator import Request
+    from hansa.federation.running_sum import Request
     from hansa.governance.constitution import Constitution
     from hansa.protocol.messages import Manifest
 

@@ -15,13 +15,13 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 import msgspec
 
-from hansa.errors import HansaError, ProtocolError, RefusedError, SessionDiedError
+from hansa.errors import HansaError, ProtocolError, RefusedError
 from hansa.federation.epoch_setup import CoordinatorEpoch
+from hansa.federation.running_sum import Request, RunningSum
 from hansa.federation.transport import Channel, Message, Subject
 from hansa.protocol.messages import (
     SMALL_BYTES,
@@ -36,8 +36,7 @@ from hansa.protocol.messages import (
     open_envelope,
     seal_envelope,
 )
-from hansa.protocol.secure_sum import SecureSum
-from hansa.protocol.session import call_limit, call_step, recover_limit, result_limit, session_label
+from hansa.protocol.session import call_limit, recover_limit, result_limit, session_label
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
@@ -53,30 +52,7 @@ WINDOW: Final = 8
 DAYS: Final = range(10**7, 10**8)  # sums of the state channel are named by their day, rounds by their minute
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
-    """One secure sum that a programme asks for; the span's ends are end-of-bar stamps, ns UTC, both included."""
-
-    round: int
-    position: int
-    purpose: str
-    index: int
-    span_start_ns: int
-    span_end_ns: int
-
-
 Planner: TypeAlias = Callable[["CoordinatorNode", int], "Sequence[Request] | None"]
-
-
-@dataclass(slots=True)
-class _Running:
-    """A session in progress and the stream's time of its last step."""
-
-    request: Request
-    sum: SecureSum
-    step: str
-    since_ns: int
-    has_recovered: bool = False
 
 
 class CoordinatorNode:
@@ -104,7 +80,7 @@ class CoordinatorNode:
         self._records = records
         self._pending = list(programme)  # not yet begun, in order
         self._epoch = CoordinatorEpoch(epoch=epoch, limits=limits, signer=signer)
-        self._running: dict[str, _Running] = {}
+        self._running: dict[str, RunningSum] = {}
         self._deaths: dict[tuple[int, int], int] = {}
         self._said: set[tuple[str, str]] = set()
         self._sealed: dict[bytes, Payload] = {}  # envelopes that we sealed and have not yet read back
@@ -139,8 +115,10 @@ class CoordinatorNode:
         outgoing = self._epoch.advance(now_ns)
         if self._epoch.epoch_id is not None:
             outgoing += self._start()
-            for running in list(self._running.values()):
-                outgoing += self._drive(running, now_ns)
+            for session, running in self._running.items():
+                outgoing += [self._say(session, step, payload) for step, payload in running.drive(now_ns)]
+                for reason in running.take_notes():
+                    self._records.note(now_ns, session, "open", reason)
         fresh = [item for item in outgoing if item[:2] not in self._said]
         self._said.update(item[:2] for item in fresh)
         return fresh
@@ -212,7 +190,6 @@ class CoordinatorNode:
             running.sum.note_call(self._read(message, Call, limit=call_limit(members)))
         elif step == "recover":
             self._read(message, Recover, limit=recover_limit(members))
-            running.has_recovered = True
         elif step == "result":
             limit = result_limit(running.sum.manifest, self._limits)
             self._note_result(running, self._read(message, Result, limit=limit), message.time_ns)
@@ -222,8 +199,8 @@ class CoordinatorNode:
             return
         else:
             return
-        running.step, running.since_ns = step.split("-")[0], message.time_ns
-        self._records.step(session, running.step, message.time_ns)
+        running.reach(step, message.time_ns)
+        self._records.step(session, step.split("-")[0], message.time_ns)
 
     def _note_manifest(self, manifest: Manifest, time_ns: int) -> None:
         place = (manifest.round, manifest.position)
@@ -232,26 +209,20 @@ class CoordinatorNode:
         request = Request(*place, manifest.purpose, manifest.index, manifest.span_start_ns, manifest.span_end_ns)
         if request in self._pending:
             self._pending.remove(request)
-        self._running[manifest.session] = _Running(
-            request, SecureSum(manifest, limits=self._limits), "announce", time_ns
-        )
+        self._running[manifest.session] = RunningSum(request, manifest, limits=self._limits, time_ns=time_ns)
         self._records.session(manifest, "announce", time_ns)
 
-    def _note_result(self, running: _Running, result: Result, time_ns: int) -> None:
+    def _note_result(self, running: RunningSum, result: Result, time_ns: int) -> None:
         cohort, session = running.sum.cohort, running.sum.manifest.session
         if cohort is None or (result.manifest, result.root) != (running.sum.digest, cohort.root()):
             raise ProtocolError(f"{session}: a result of another cohort")
-        suspects = running.sum.suspects()
-        if suspects:
-            reason = f"a partial decryption was wrong: one of {', '.join(sorted(suspects))} gave it"
-            self._records.note(time_ns, session, "open", reason)
         self._records.published(session, members=result.members, time_ns=time_ns)
         self.done.add((running.request.round, running.request.position))
         if self._is_about_bars(running.request):
             self.last_bar_ns = max(self.last_bar_ns, running.request.span_end_ns)
         del self._running[session]
 
-    def _note_death(self, running: _Running, died: Died, time_ns: int) -> None:
+    def _note_death(self, running: RunningSum, died: Died, time_ns: int) -> None:
         session = running.sum.manifest.session
         if died.manifest != running.sum.digest:
             raise ProtocolError(f"{session}: a death notice of another manifest")
@@ -330,64 +301,6 @@ class CoordinatorNode:
             participants=self._epoch.members,
         )
         return msgspec.structs.replace(manifest, session=session_label(manifest))
-
-    def _drive(self, running: _Running, now_ns: int) -> list[Outgoing]:
-        session = running.sum.manifest.session
-        if not self._said.isdisjoint({(session, "result"), (session, "died")}):
-            return []
-        waited = now_ns - running.since_ns
-        try:
-            if running.step == "announce":
-                return self._close_uploads(running, is_late=waited > self._limits.upload_ns)
-            if running.step == "cohort":
-                return self._call_first(running, is_late=waited > self._limits.agree_ns)
-            return self._open(running, is_late=waited > self._limits.open_ns)
-        except SessionDiedError as error:
-            return [self._say(session, "died", Died(running.sum.digest, str(error)))]
-
-    def _close_uploads(self, running: _Running, *, is_late: bool) -> list[Outgoing]:
-        if running.sum.cohort is not None or not (is_late or running.sum.uploaded == running.sum.manifest.participants):
-            return []
-        cohort = running.sum.propose_cohort()
-        running.sum.note_cohort(cohort)
-        said = [self._say(running.sum.manifest.session, "cohort", cohort)]
-        return said if running.sum.exchanges == 3 else [*said, *self._call(running)]
-
-    def _call_first(self, running: _Running, *, is_late: bool) -> list[Outgoing]:
-        if running.sum.call is None:
-            called = self._call(running)
-            if is_late and not called:
-                raise SessionDiedError("no quorum agreed in time")
-            return called
-        return self._open(running, is_late=is_late)
-
-    def _call(self, running: _Running) -> list[Outgoing]:
-        call = running.sum.next_call()
-        if call is None:
-            return []
-        running.sum.note_call(call)
-        return [self._say(running.sum.manifest.session, call_step(call.number), call)]
-
-    def _open(self, running: _Running, *, is_late: bool) -> list[Outgoing]:
-        """Publish the sum if it opens; call others, or ask for the shares of who vanished, when it is late."""
-        session = running.sum.manifest.session
-        try:
-            result = running.sum.result()
-        except ProtocolError as error:
-            self._records.note(running.since_ns, session, "open", str(error))
-            return self._call(running)
-        if result is not None:
-            return [self._say(session, "result", result)]
-        if not is_late:
-            return []
-        missing = running.sum.missing()
-        outgoing = [] if running.sum.is_answered() else self._call(running)
-        if missing and not running.has_recovered:
-            running.has_recovered = True
-            outgoing.append(self._say(session, "recover", running.sum.recover()))
-        if not outgoing:
-            raise SessionDiedError(f"seeds of {', '.join(missing)} towards dropped members are missing")
-        return outgoing
 
     def _say(self, session: str, step: str, payload: Payload) -> Outgoing:
         body = seal_envelope(payload, sender=self._limits.coordinator, signer=self._signer)

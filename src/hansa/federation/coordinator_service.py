@@ -9,11 +9,12 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from hansa.errors import TransportError
-from hansa.federation.coordinator import CoordinatorNode, Planner, Request
+from hansa.federation.coordinator import CoordinatorNode, Planner
 from hansa.federation.nats_server import NatsServer, ServerOptions
 from hansa.federation.node import SERVER_PATIENCE_SECONDS, connect
 from hansa.federation.records import Records
 from hansa.federation.rules import limits_of
+from hansa.federation.running_sum import Request
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -29,7 +29,6 @@ from msgspec.structs import replace
 
 from hansa.crypto.sampling import LARGEST_SIGMA, GaussianTable
 from hansa.errors import ConfigurationError
-from hansa.federation.door import share_sigma, values_touched
 from hansa.federation.draft_file import Budgets, Draft, Training
 from hansa.federation.published import gram_length, weights_length
 from hansa.federation.rules import limits_of
@@ -45,6 +44,7 @@ from hansa.governance.constitution import (
     noise_and_reach,
 )
 from hansa.market.measures import MEASURES
+from hansa.protocol.encoding import share_sigma, values_touched
 from hansa.protocol.privacy import Charge, NoiseShares, epsilon, noise_multiplier_for
 
 if TYPE_CHECKING:

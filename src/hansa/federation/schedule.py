@@ -16,7 +16,8 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from cronsim import CronSim, CronSimError
 
 from hansa.errors import ConfigurationError
-from hansa.federation.coordinator import CoordinatorNode, Planner, Request
+from hansa.federation.coordinator import CoordinatorNode, Planner
+from hansa.federation.running_sum import Request
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

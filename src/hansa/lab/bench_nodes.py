@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from hansa.federation.coordinator import Request
 from hansa.federation.coordinator_service import run_coordinator
 from hansa.federation.door import Contribution
 from hansa.federation.records import Records
+from hansa.federation.running_sum import Request
 from hansa.federation.taking_part import take_part
 
 if TYPE_CHECKING:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from hansa.federation.coordinator import Request
+    from hansa.federation.running_sum import Request
     from hansa.federation.views import Views
     from hansa.governance.constitution import Constitution
     from hansa.protocol.limits import Limits
