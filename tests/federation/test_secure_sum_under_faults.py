@@ -108,7 +108,7 @@ class FederationUnderFaults(RuleBasedStateMachine):
                 assert np.array_equal(opened, self.federation.expected(aggregate))
                 assert len(aggregate.cohort) >= self.federation.limits.minimum_cohort
                 session = aggregate.manifest.session
-                assert self.words.setdefault(session, aggregate.steps.tobytes()) == aggregate.words.tobytes()
+                assert self.words.setdefault(session, aggregate.steps.tobytes()) == aggregate.steps.tobytes()
 
     @invariant()
     def no_transcript_opens_fewer_than_the_minimum(self) -> None:

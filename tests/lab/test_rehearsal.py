@@ -111,14 +111,14 @@ def test_without_noise_the_rehearsed_sums_are_the_protocols_word_for_word(
     real = federation()
     real.run()
     rehearse(RULES, all_views(), as_of_ns=AS_OF_NS, until_ns=UNTIL, seed=1)
-    sums = {one.manifest.purpose: one.words for one in real.opened() if one.manifest.round == PROGRAMME[0].round}
+    sums = {one.manifest.purpose: one.steps for one in real.opened() if one.manifest.round == PROGRAMME[0].round}
     assert set(sums) == {"census", "state", "gram"}
     for one in rehearsed:
         if one.manifest.round == PROGRAMME[0].round:
-            assert np.array_equal(one.words, sums[one.manifest.purpose]), one.manifest.purpose
+            assert np.array_equal(one.steps, sums[one.manifest.purpose]), one.manifest.purpose
     live = [one for one in real.opened() if one.manifest.round != PROGRAMME[0].round]
     batched = [one for one in rehearsed if one.manifest.round != PROGRAMME[0].round]
-    values = [np.concatenate([one.words[2:] for one in found]) for found in (live, batched)]
+    values = [np.concatenate([one.steps[2:] for one in found]) for found in (live, batched)]
     assert np.array_equal(*values), "the channel gives the same values bar by bar and at once"
 
 

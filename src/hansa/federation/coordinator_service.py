@@ -14,9 +14,9 @@ from hansa.federation.nats_server import NatsServer, ServerOptions
 from hansa.federation.node import SERVER_PATIENCE_SECONDS, connect
 from hansa.federation.records import Records
 from hansa.federation.rules import limits_of
-from hansa.federation.running_sum import Request
 
 if TYPE_CHECKING:
+    from hansa.federation.running_sum import Request
     from collections.abc import Sequence
 
     from hansa.federation.node import Node

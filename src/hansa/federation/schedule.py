@@ -16,10 +16,10 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from cronsim import CronSim, CronSimError
 
 from hansa.errors import ConfigurationError
-from hansa.federation.coordinator import CoordinatorNode, Planner
 from hansa.federation.running_sum import Request
 
 if TYPE_CHECKING:
+    from hansa.federation.coordinator import CoordinatorNode, Planner
     from collections.abc import Sequence
 
     from hansa.governance.constitution import Constitution, Schedule
