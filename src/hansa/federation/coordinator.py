@@ -19,6 +19,7 @@ import msgspec
 from hansa.errors import HansaError, ProtocolError, RefusedError, SessionDiedError
 from hansa.federation.epoch_setup import CoordinatorEpoch
 from hansa.federation.transport import Channel, Message, Subject
+from hansa.protocol.listing import SETUP_STEPS
 from hansa.protocol.messages import (
     SMALL_BYTES,
     Certificate,
@@ -99,6 +100,7 @@ class CoordinatorNode:
         self._programme = list(programme)
         self._next = 0
         self._epoch = CoordinatorEpoch(epoch=epoch, limits=limits, signer=signer)
+        self._failure: str | None = None  # why the epoch could not come up, as noted last
         self._running: _Running | None = None
         self._deaths: dict[tuple[int, int], int] = {}
         self._said: set[tuple[str, str]] = set()
@@ -119,8 +121,8 @@ class CoordinatorNode:
         if subject.epoch != self._epoch_label:
             return
         try:
-            if subject.step in {"setup", "epoch", "halves"}:
-                self._epoch.handle(message)
+            if subject.step in SETUP_STEPS:
+                self._on_setup(message)
             elif subject.channel is Channel.BOARD:
                 self._on_board(message)
             else:
@@ -132,6 +134,7 @@ class CoordinatorNode:
     def advance(self, now_ns: int) -> list[Outgoing]:
         """Return what is to be published now as (session, step, body); each at most once a life."""
         outgoing = self._epoch.advance(now_ns)
+        self._note_failure(now_ns)
         if self._epoch.epoch_id is not None:
             outgoing += self._start() if self._running is None else self._drive(self._running, now_ns)
         fresh = [item for item in outgoing if item[:2] not in self._said]
@@ -189,6 +192,18 @@ class CoordinatorNode:
                 if message.sequence >= head:
                     break
         return stream
+
+    def _on_setup(self, message: Message) -> None:
+        self._epoch.handle(message)
+        if message.subject.step == "epoch":
+            for name, reason in self._epoch.left_out.items():
+                self._records.note(message.time_ns, message.subject.session, "epoch", f"{name} is left out: {reason}")
+
+    def _note_failure(self, now_ns: int) -> None:
+        failure = self._epoch.failure
+        if failure is not None and failure != self._failure:
+            self._records.note(now_ns, "", "epoch", failure)
+        self._failure = failure
 
     def _on_board(self, message: Message) -> None:
         step, session = message.subject.step, message.subject.session

@@ -63,6 +63,11 @@ class Limits:
     agree_ns: int
     open_ns: int
 
+    @property
+    def threshold(self) -> int:
+        """Shares that open a sum: more than the colluders hold, and two such sets share an honest member."""
+        return max(self.colluders + 1, self.quorum)
+
 
 def periods(manifest: Manifest, purpose: PurposeLimit, bar_ns: int) -> dict[str, int]:
     """Return how many releases each budget period pays for in this session.
