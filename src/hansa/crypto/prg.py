@@ -3,6 +3,7 @@
 `expand(seed, length)` is the AES-256-CTR keystream of `seed` from counter block zero: the same bytes on every
 machine. A mask word is four keystream bytes, little-endian; addition is mod 2^32. `derive` is HKDF-SHA256 with an
 empty salt.
+A limb mask word is eight keystream bytes, little-endian, cut to 46 bits; addition is mod 2^64.
 
 Guarantees: to who does not know the seed the output cannot be told from uniform bytes (2^128 blocks of AES-256
 with one key are never approached: the longest mask is far below 2^40 bytes).
@@ -24,7 +25,9 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from hansa.errors import IdentityError
 
 if TYPE_CHECKING:
-    from jaxtyping import UInt32
+    from collections.abc import Iterable
+
+    from jaxtyping import UInt32, UInt64
 
 SEED_BYTES: Final = 32
 # One block of keystream stays in the second-level cache between the cipher and the addition.
@@ -80,6 +83,86 @@ def add_mask(words: UInt32[np.ndarray, " value"], seed: bytes, *, negative: bool
         combine(block, mask[: block.size], out=block)
 
 
+def add_limb_mask(limbs: UInt64[np.ndarray, "limb coefficient"], seed: bytes, *, negative: bool) -> None:
+    """Add the 46-bit keystream words of `seed` to `limbs`, or subtract them; in place, wrapping mod 2^64.
+
+    Args:
+        limbs: Contiguous writable uint64 values, masked in row-major order; they are overwritten.
+        seed: 32 secret bytes that both members of a pair derive for this one session.
+        negative: Subtract instead of add: of a pair exactly one member subtracts.
+
+    Raises:
+        IdentityError: The seed is not 32 bytes long, or `limbs` is not a contiguous writable uint64 matrix.
+
+    Guarantees:
+        Read as digits of base 2^46 the limbs then hold their integer plus or minus a uniform one mod 2^138.
+    """
+    add_limb_masks(limbs, [(seed, negative)])
+
+
+def add_limb_masks(limbs: UInt64[np.ndarray, "limb coefficient"], masks: Iterable[tuple[bytes, bool]]) -> None:
+    """Add or subtract many masks as `add_limb_mask` does each, block by block: every block is read once.
+
+    Args:
+        limbs: Contiguous writable uint64 values; they are overwritten.
+        masks: A seed of 32 secret bytes and whether it is subtracted, for each peer.
+
+    Raises:
+        IdentityError: As for `add_limb_mask`; nothing was masked then.
+    """
+    from hansa.crypto.lane_kernels import add_mask_words  # noqa: PLC0415 - who derives keys needs no compiler
+
+    if limbs.dtype != np.uint64 or limbs.ndim != 2 or not (limbs.flags.c_contiguous and limbs.flags.writeable):
+        raise IdentityError(
+            f"expected a contiguous writable uint64 matrix to mask, got {limbs.dtype} of shape {limbs.shape}"
+        )
+    streams = [(_keystream(seed), negative) for seed, negative in masks]
+    words = limbs.reshape(-1)
+    buffer = bytearray(min(8 * words.size, _BLOCK_BYTES))
+    mask = np.frombuffer(buffer, dtype="<u8")
+    zeros = memoryview(_ZEROS)
+    for start in range(0, words.size, _BLOCK_BYTES // 8):
+        block = words[start : start + _BLOCK_BYTES // 8]
+        for stream, negative in streams:
+            stream.update_into(zeros[: 8 * block.size], buffer)
+            add_mask_words(block, mask[: block.size], is_negative=negative)
+
+
+class Keystream:
+    """A reading position in the keystream of a seed; its `repr` shows nothing of it.
+
+    Args:
+        seed: 32 bytes, used for this one stream.
+        start: First byte to read, a multiple of 16.
+
+    Raises:
+        IdentityError: The seed is not 32 bytes long.
+        ValueError: The start is not a multiple of 16 bytes from zero on.
+    """
+
+    def __init__(self, seed: bytes, start: int = 0) -> None:
+        if start < 0 or start % 16:
+            raise ValueError(f"expected a start of whole 16-byte blocks, got {start}")
+        self._stream = _keystream(seed, start // 16)
+        self._buffer = bytearray()
+        self._zeros = memoryview(b"")
+
+    def words32(self, count: int) -> UInt32[np.ndarray, " word"]:
+        """Return the next `count` little-endian 32-bit words; the array is overwritten by the next call."""
+        return np.frombuffer(self._read(4 * count), dtype="<u4", count=count)
+
+    def words64(self, count: int) -> UInt64[np.ndarray, " word"]:
+        """Return the next `count` little-endian 64-bit words; the array is overwritten by the next call."""
+        return np.frombuffer(self._read(8 * count), dtype="<u8", count=count)
+
+    def _read(self, length: int) -> bytearray:
+        if len(self._buffer) < length:
+            self._buffer = bytearray(length)
+            self._zeros = memoryview(bytes(length))
+        self._stream.update_into(self._zeros[:length], self._buffer)
+        return self._buffer
+
+
 def derive(secret: bytes, info: bytes, length: int = SEED_BYTES) -> bytes:
     """Derive a key from `secret` for the one purpose that `info` names (HKDF-SHA256, empty salt).
 
@@ -101,8 +184,8 @@ def derive(secret: bytes, info: bytes, length: int = SEED_BYTES) -> bytes:
     return HKDF(hashes.SHA256(), length, salt=None, info=info).derive(secret)
 
 
-def _keystream(seed: bytes) -> CipherContext:
+def _keystream(seed: bytes, first_block: int = 0) -> CipherContext:
     if len(seed) != SEED_BYTES:
         raise IdentityError(f"expected a seed of {SEED_BYTES} bytes, got {len(seed)}")
     # A zero nonce is sound because a seed serves one stream only.
-    return Cipher(algorithms.AES(seed), modes.CTR(bytes(16))).encryptor()
+    return Cipher(algorithms.AES(seed), modes.CTR(first_block.to_bytes(16, "big"))).encryptor()

@@ -1,0 +1,384 @@
+"""Additively homomorphic ring-LWE encryption whose sums open by a threshold of partial decryptions.
+
+    ciphertext_i = round((a s_i + e_i + round(Q m_i / T)) / P)              mod Q'
+    partial_j    = round((-a lambda_j sum over U of s_i[j] + flood_j) / P)   mod Q'
+    sum of ciphertexts over U + sum of partials = round(Q' sum m_i / T) + small
+
+`a` is the uniform element of the session's public seed, one block for 8192 coefficients; every block has its own a.
+Coefficients of a product depend on all of a and s but not on one another, so a shorter vector is cut to the
+coefficients it needs. Rounding Q m / T rather than multiplying m by floor(Q / T) keeps the number of times that masked
+sums wrap around T out of the opened noise.
+
+| stream, little-endian words of AES-CTR | of coefficient j of block b with n coefficients |
+|---|---|
+| error, 64-bit words | word `8192 b + j`: ones among bits 0-20 less ones among bits 21-41 |
+| flood, 64-bit words | upper 55 bits of words `32768 b + i n + j`, i = 0 to 3, summed, less `2 (2^55 - 1)` |
+
+Wire form, 145 bits a coefficient: block by block, for each kept prime in turn its 29-bit residues in bit planes (32
+rows of n / 32, as for an element), little-endian 32-bit words.
+
+Guarantees: a ciphertext hides its vector from everybody without s_i, and a sum from fewer than the threshold, by
+ring-LWE; what a partial shows beyond the sum is bounded by the flood (sd 2^54.2 on noise below 2^20).
+Does NOT guarantee: anything if a key encrypts twice under one `crs_seed` (the difference opens), if a share answers for
+a product that somebody else chose (it never does here: a comes from the seed), integrity of a ciphertext (sign it) or
+constant time.
+
+Source: Lyubashevsky, Peikert, Regev (Eurocrypt 2010); Boneh et al., Threshold cryptosystems from threshold fully
+homomorphic encryption (Crypto 2018), section 5; Bonawitz et al. (CCS 2017) for the sum it replaces a mask in.
+"""
+
+from __future__ import annotations
+
+import math
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from hansa.crypto.encryption_kernels import (
+    Switch,
+    add_and_switch,
+    add_residues,
+    are_residues,
+    binomial_error,
+    decode_digits,
+    encoding_digits,
+    flood_digits,
+)
+from hansa.crypto.prg import Keystream
+from hansa.crypto.ring import STREAM_BYTES, read_uniform, require_element
+from hansa.crypto.ring_kernels import pack_planes, product_coefficients
+from hansa.crypto.ring_parameters import (
+    COLUMNS,
+    DEGREE,
+    DROPPED_MODULUS,
+    DROPPED_PRIMES,
+    GROUP,
+    KEPT,
+    KEPT_BITS,
+    KEPT_MODULUS,
+    KEPT_PRIMES,
+    LANE_BITS,
+    LIMBS,
+    MODULUS,
+    PLAINTEXT_MODULUS,
+    PRIMES,
+    ROWS,
+    column,
+    shoup,
+    transform,
+)
+from hansa.errors import MessageError, ProtocolError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from typing import TypeAlias
+
+    from jaxtyping import UInt32, UInt64
+
+    from hansa.crypto.ring import RingElement
+
+    _Terms: TypeAlias = Callable[[int, UInt32[np.ndarray, "digit coefficient"]], None]
+
+ERROR_ETA: Final = 21
+FLOOD_BITS: Final = 55
+_DIGITS: Final = 2 * LIMBS
+_FLOOD_WORDS: Final = 4
+_FLOOD_DIGITS: Final = 3
+_MONTGOMERY: Final = 1 << 32
+_FRACTION_DIGITS: Final = 3
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Decoded:
+    """An opened sum.
+
+    Args:
+        limbs: The integers mod 2^138, 46 bits a limb, shape (limb 3, coefficient).
+        noise: Root mean square of the distance to the nearest step, in half-steps: below 0.2 for a sum of up to 100
+            members, 0.577 (the uniform law's) if a ciphertext or a partial is wrong or missing.
+    """
+
+    limbs: UInt64[np.ndarray, "limb=3 coefficient"]
+    noise: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Constants:
+    """Tables of this module; public, never written to."""
+
+    switch: Switch
+    modulus_digits: UInt64[np.ndarray, "digit=6"]
+    encoding_weights: UInt32[np.ndarray, "prime=7 digit+1=8"]
+    flood_weights: UInt32[np.ndarray, "prime=7 digit+1=4"]
+    decoding_factors: UInt64[np.ndarray, "prime=5"]
+    fractions: UInt32[np.ndarray, "prime=5 digit=9"]
+    product_scale: UInt64[np.ndarray, "prime=7 1"]
+    negated_scale: UInt64[np.ndarray, "prime=7 1"]
+
+
+def ciphertext_bytes(coefficients: int) -> int:
+    """Return the length of a ciphertext or a partial decryption: 145 bits a coefficient.
+
+    Raises:
+        ProtocolError: The number of coefficients is not a positive multiple of 32.
+    """
+    if coefficients < 1 or coefficients % GROUP:
+        raise ProtocolError(f"expected a positive multiple of {GROUP} coefficients, got {coefficients}")
+    return KEPT * KEPT_BITS * coefficients // 8
+
+
+def encrypt(
+    limbs: UInt64[np.ndarray, "limb=3 coefficient"],
+    *,
+    secret: RingElement,
+    crs_seed: bytes,
+    error_seed: bytes,
+    workers: int = 1,
+) -> bytes:
+    """Encrypt one packed and masked vector.
+
+    Args:
+        limbs: Integers mod 2^138 in three limbs, un-normalised ones included.
+        secret: The member's ring key.
+        crs_seed: 32 public bytes of this one session; never twice under one secret.
+        error_seed: 32 fresh secret bytes for this one ciphertext.
+        workers: Threads; the bytes do not depend on it.
+
+    Returns:
+        `ciphertext_bytes` of the coefficients.
+
+    Raises:
+        ProtocolError: The limbs are not contiguous uint64 of shape (3, multiple of 32).
+        IdentityError: A seed is not 32 bytes long.
+    """
+    if limbs.dtype != np.uint64 or limbs.ndim != 2 or len(limbs) != LIMBS or not limbs.flags.c_contiguous:
+        raise ProtocolError(f"expected contiguous uint64 limbs of shape (3, coefficient), got {limbs.shape}")
+    constants = _constants()
+
+    def terms_from(first: int) -> _Terms:
+        errors = Keystream(error_seed, 8 * first)
+
+        def write(start: int, terms: UInt32[np.ndarray, "digit coefficient"]) -> None:
+            encoding_digits(limbs, start, constants.modulus_digits, terms)
+            binomial_error(errors.words64(terms.shape[1]), terms[_DIGITS])
+
+        return write
+
+    factor = _factor(secret, constants.product_scale)
+    return _add_to_products(
+        limbs.shape[1],
+        factor,
+        crs_seed,
+        weights=constants.encoding_weights,
+        terms_from=terms_from,
+        workers=workers,
+    )
+
+
+def partial_decryption(
+    coefficients: int, *, share: RingElement, crs_seed: bytes, flood_seed: bytes, workers: int = 1
+) -> bytes:
+    """Return a decryptor's part of the opening of one session's sum.
+
+    Args:
+        coefficients: Those of the session's ciphertexts.
+        share: The decryptor's Lagrange weight times the sum of its shares of the cohort's ring keys.
+        crs_seed: 32 public bytes of the session.
+        flood_seed: 32 fresh secret bytes for this one answer.
+        workers: Threads; the bytes do not depend on it.
+
+    Returns:
+        As long as a ciphertext, and added like one.
+
+    Raises:
+        ProtocolError: The number of coefficients is not a positive multiple of 32, or the share is no ring element.
+        IdentityError: A seed is not 32 bytes long.
+    """
+    constants = _constants()
+
+    def terms_from(first: int) -> _Terms:
+        floods = Keystream(flood_seed, 8 * _FLOOD_WORDS * first)
+
+        def write(_: int, terms: UInt32[np.ndarray, "digit coefficient"]) -> None:
+            words = floods.words64(_FLOOD_WORDS * terms.shape[1])
+            flood_digits(words.reshape(_FLOOD_WORDS, -1), terms)
+
+        return write
+
+    factor = _factor(share, constants.negated_scale)
+    return _add_to_products(
+        coefficients,
+        factor,
+        crs_seed,
+        weights=constants.flood_weights,
+        terms_from=terms_from,
+        workers=workers,
+    )
+
+
+def empty_total(coefficients: int) -> UInt32[np.ndarray, "prime=5 coefficient"]:
+    """Return the sum of no ciphertexts.
+
+    Raises:
+        ProtocolError: The number of coefficients is not a positive multiple of 32.
+    """
+    ciphertext_bytes(coefficients)
+    return np.zeros((KEPT, coefficients), dtype=np.uint32)
+
+
+def add_ciphertext(total: UInt32[np.ndarray, "prime=5 coefficient"], data: bytes) -> None:
+    """Add a ciphertext or a partial decryption to a running total, in place.
+
+    Args:
+        total: From `empty_total`; canonical residues.
+        data: The wire form; not trusted.
+
+    Raises:
+        MessageError: The length is not that of the total's coefficients, or a residue is not below its prime; the
+            total is unchanged.
+    """
+    coefficients = total.shape[1]
+    if len(data) != ciphertext_bytes(coefficients):
+        raise MessageError(
+            f"expected {ciphertext_bytes(coefficients)} bytes for {coefficients} coefficients, got {len(data)}"
+        )
+    words = np.frombuffer(data, dtype="<u4")
+    primes = transform().primes
+    for k, start, stop, row in _rows(coefficients, words):
+        if not are_residues(row, (stop - start) // GROUP, primes[k]):
+            raise MessageError(
+                f"expected residues below {primes[k]}, got a larger one among coefficients {start} to {stop - 1}; "
+                "the message is damaged"
+            )
+    for k, start, stop, row in _rows(coefficients, words):
+        add_residues(row, primes[k], total[k, start:stop])
+
+
+def decode(total: UInt32[np.ndarray, "prime=5 coefficient"]) -> Decoded:
+    """Open a total of ciphertexts of U and partial decryptions of a threshold of decryptors.
+
+    Args:
+        total: From `empty_total` and `add_ciphertext`.
+
+    Returns:
+        `round(T x / Q') mod T` in 46-bit limbs, and how far the coefficients were from whole steps.
+    """
+    constants = _constants()
+    limbs = np.empty((LIMBS, total.shape[1]), dtype=np.uint64)
+    squares = decode_digits(total, constants.decoding_factors, constants.switch, constants.fractions, limbs)
+    return Decoded(limbs, math.sqrt(squares / total.shape[1]))
+
+
+def _rows(
+    coefficients: int, words: UInt32[np.ndarray, " word"]
+) -> Iterator[tuple[int, int, int, UInt32[np.ndarray, " word"]]]:
+    """Give (prime, first coefficient, end, packed words) in the order of the wire form."""
+    place = 0
+    for start in range(0, coefficients, DEGREE):
+        stop = min(start + DEGREE, coefficients)
+        length = KEPT_BITS * (stop - start) // GROUP
+        for k in range(KEPT):
+            yield k, start, stop, words[place : place + length]
+            place += length
+
+
+def _factor(element: RingElement, scale: UInt64[np.ndarray, "prime 1"]) -> tuple[RingElement, RingElement]:
+    """Return the scaled element and what a product by it without division needs."""
+    require_element(element)
+    scaled = element * scale % column(PRIMES)
+    return scaled.astype(np.uint32), shoup(scaled)
+
+
+def _add_to_products(
+    coefficients: int,
+    factor: tuple[RingElement, RingElement],
+    crs_seed: bytes,
+    *,
+    weights: UInt32[np.ndarray, "prime=7 digit+1"],
+    terms_from: Callable[[int], _Terms],
+    workers: int,
+) -> bytes:
+    """Return the wire form of round((a * factor + terms) / P), terms as digits with weights."""
+    words = np.empty(ciphertext_bytes(coefficients) // 4, dtype="<u4")
+    blocks = -(-coefficients // DEGREE)
+    each = -(-blocks // max(1, workers))
+
+    def work(first_block: int) -> None:
+        first, end = first_block * DEGREE, min((first_block + each) * DEGREE, coefficients)
+        stream = Keystream(crs_seed, STREAM_BYTES * first_block)
+        write_terms = terms_from(first)
+        element = np.empty((len(PRIMES), DEGREE), dtype=np.uint32)
+        product = np.empty_like(element)
+        scratch = np.empty((ROWS, COLUMNS), dtype=np.uint32)
+        for start in range(first, end, DEGREE):
+            width = min(DEGREE, end - start)
+            if start == first or width < DEGREE:
+                terms = np.empty((weights.shape[1] - 1, width), dtype=np.uint32)
+                switched = np.empty((KEPT, width), dtype=np.uint32)
+            read_uniform(stream, element)
+            product_coefficients(element, factor, transform(), scratch, product)
+            write_terms(start, terms)
+            add_and_switch(product, terms, weights, _constants().switch, switched)
+            place, length = KEPT * KEPT_BITS * start // GROUP, KEPT_BITS * width // GROUP
+            for k in range(KEPT):
+                pack_planes(switched[k], KEPT_BITS, words[place + k * length : place + (k + 1) * length])
+
+    if each >= blocks:
+        work(0)
+    else:
+        with ThreadPoolExecutor(workers) as pool:
+            list(pool.map(work, range(0, blocks, each)))
+    return words.tobytes()
+
+
+@lru_cache(maxsize=1)
+def _constants() -> _Constants:
+    inverse = pow(PLAINTEXT_MODULUS, -1, MODULUS)
+    digits = [-(1 << (LANE_BITS * digit)) * inverse for digit in range(_DIGITS)]
+    flood_centre = _FLOOD_WORDS * ((1 << FLOOD_BITS) - 1) // 2
+    second = DROPPED_PRIMES[1]
+    scale = [pow(DEGREE, -1, prime) * _switch_factor(prime) % prime for prime in PRIMES]
+    remainders = [
+        [-weight * _switch_factor(prime) * _MONTGOMERY % prime for weight in (1, DROPPED_PRIMES[0])]
+        for prime in KEPT_PRIMES
+    ]
+    fraction_bits = LANE_BITS * (_DIGITS + _FRACTION_DIGITS)
+    return _Constants(
+        switch=Switch(
+            np.array(PRIMES, dtype=np.uint64),
+            np.array([-pow(prime, -1, _MONTGOMERY) % _MONTGOMERY for prime in PRIMES], dtype=np.uint64),
+            np.uint64(pow(DROPPED_PRIMES[0], -1, second) * _MONTGOMERY % second),
+            np.array(remainders, dtype=np.uint64),
+        ),
+        modulus_digits=np.array(_split(MODULUS % PLAINTEXT_MODULUS, _DIGITS), dtype=np.uint64),
+        product_scale=column(tuple(scale)),
+        negated_scale=column(tuple(prime - factor for prime, factor in zip(PRIMES, scale, strict=True))),
+        encoding_weights=_weights([*digits, 1], PLAINTEXT_MODULUS // 2 * inverse - ERROR_ETA),
+        flood_weights=_weights([1 << (LANE_BITS * digit) for digit in range(_FLOOD_DIGITS)], -flood_centre),
+        decoding_factors=np.array(
+            [pow(KEPT_MODULUS // prime, -1, prime) * _MONTGOMERY % prime for prime in KEPT_PRIMES], dtype=np.uint64
+        ),
+        fractions=np.array(
+            [_split((1 << fraction_bits) // prime, _DIGITS + _FRACTION_DIGITS) for prime in KEPT_PRIMES],
+            dtype=np.uint32,
+        ),
+    )
+
+
+def _weights(values: list[int], constant: int) -> UInt32[np.ndarray, "prime=7 digit+1"]:
+    """Return Montgomery weights of digits and of the constant, the rounding of the modulus switch included."""
+    terms = [*values, constant + (DROPPED_MODULUS - 1) // 2]
+    rows = [[term * _switch_factor(prime) * _MONTGOMERY % prime for term in terms] for prime in PRIMES]
+    return np.array(rows, dtype=np.uint32)
+
+
+def _switch_factor(prime: int) -> int:
+    """Return 1/P for a kept prime, 1 for a dropped one."""
+    return pow(DROPPED_MODULUS, -1, prime) if prime in KEPT_PRIMES else 1
+
+
+def _split(number: int, digits: int) -> list[int]:
+    return [number >> (LANE_BITS * digit) & ((1 << LANE_BITS) - 1) for digit in range(digits)]
