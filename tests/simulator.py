@@ -23,14 +23,15 @@ from hansa.federation.running_sum import Request
 from hansa.federation.store import MemberStore
 from hansa.federation.transport import Channel, Message, Subject
 from hansa.protocol.encoding import share_sigma
-from hansa.protocol.epoch import epoch_label
 from hansa.protocol.limits import Limits, PurposeLimit
+from hansa.protocol.listing import epoch_label
 from hansa.protocol.session import facts_label
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from hansa.protocol.epoch import Outgoing
     from hansa.protocol.messages import Manifest
     from hansa.protocol.session import Aggregate
 
@@ -202,10 +203,14 @@ class Simulation:
             return
         for message in self.hub.stored(Channel.BOARD)[self.read[name] :]:
             self.read[name] = message.sequence
-            for step, body in self.nodes[name].handle(message):
-                label = facts_label(self.epoch, message.subject.session)
-                self.stores[name].record_egress(label, step, body, time_ns=self.now_ns)
-                self._publish(name, message.subject.session, step, body)
+            self._send(name, self.nodes[name].handle(message))
+            for subject in self.nodes[name].wanted():
+                self._send(name, self.nodes[name].collected(subject, self.hub.body(subject)))
+
+    def _send(self, name: str, outgoing: list[Outgoing]) -> None:
+        for session, step, body in outgoing:
+            self.stores[name].record_egress(facts_label(self.epoch, session), step, body, time_ns=self.now_ns)
+            self._publish(name, session, step, body)
 
     def _listen(self) -> None:
         for channel in (Channel.BOARD, Channel.INBOX):
@@ -231,6 +236,6 @@ def vector(name: str, length: int) -> np.ndarray:
     return np.round(np.random.default_rng(hash_of(name)).uniform(-50, 50, length), 2)
 
 
-def inject(simulation: Simulation, message: Message) -> list[tuple[str, bytes]]:
+def inject(simulation: Simulation, message: Message) -> list[Outgoing]:
     """Give one member a message that never stood on the board."""
     return simulation.nodes["m0"].handle(message)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -236,10 +235,9 @@ def test_halves_that_come_while_the_next_list_is_on_its_way_do_not_split_the_epo
     federation._listen()
     federation.now_ns += federation.limits.setup_ns + 1
     ((session, step, body),) = federation.coordinator.advance(federation.now_ns)
-    late = federation.nodes["m3"]._epoch._halves_message(
-        federation.nodes["m3"]._epoch._listing,  # type: ignore[arg-type]
-        hashlib.sha256(federation.nodes["m3"]._epoch._listing_body).digest(),
-    )
+    listing = next(m for m in federation.hub.stored(Channel.BOARD) if m.subject.step == "epoch")
+    again = federation.nodes["m3"]._epoch.handle("setup-1", "epoch", "coordinator", listing.body)
+    (late,) = [sent[2] for sent in again if sent[1] == "halves"]
     federation.withhold = lambda _sender, _subject: False
     federation._publish("m3", "setup-1", "halves", late)
     federation._publish("coordinator", session, step, body)

@@ -1,161 +1,161 @@
-"""Claims about the set-up of an epoch, and about members who spoil it."""
+"""Claims about a member's side of an epoch's set-up."""
 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import msgspec
 import numpy as np
 import pytest
 
-from hansa.crypto.agreement import EncryptionKey, seal
-from hansa.errors import EquivocationError, IdentityError, RefusedError, SignatureError
-from hansa.protocol.epoch import (
-    EpochKeys,
-    MemberEpoch,
-    attempt_label,
-    epoch_identifier,
-    epoch_label,
-    pair_halves_info,
-)
-from hansa.protocol.messages import Epoch, Halves, Setup, open_envelope
-from players import EPOCH, MemoryFacts, from_coordinator, from_member
-from simulator import hash_of, limits, signing_key
-
-if TYPE_CHECKING:
-    from hansa.protocol.limits import Limits
+from assembly import Assembly
+from crooked import changed, opened, posting_junk, probing_falsely, sealing_junk, silent_in
+from hansa.crypto.agreement import EncryptionKey
+from hansa.crypto.ring_parameters import PRIMES
+from hansa.errors import EquivocationError, HansaError, MessageError, RefusedError, SignatureError
+from hansa.protocol.dealing import dealt_share
+from hansa.protocol.epoch import EpochKeys, pair_halves_info
+from hansa.protocol.messages import Answer, Complaint, Epoch, Halves, Probe, Reveal, Setup
+from players import EPOCH, from_member
+from simulator import limits
 
 
-@dataclass
-class Assembly:
-    """The members of an epoch and what they published."""
-
-    rules: Limits = field(default_factory=limits)
-
-    def __post_init__(self) -> None:
-        self.facts = {name: MemoryFacts() for name in self.rules.members}
-        self.members = {name: self.start(name) for name in self.rules.members}
-        self.setups = {name: member.setup_message() for name, member in self.members.items()}
-        self.halves: dict[str, bytes] = {}
-
-    def start(self, name: str) -> MemberEpoch:
-        return MemberEpoch(
-            name,
-            epoch=EPOCH,
-            limits=self.rules,
-            signer=signing_key(name),
-            facts=self.facts[name],
-            entropy=np.random.default_rng(hash_of(name)).bytes,
-        )
-
-    def tell_setups(self, member: MemberEpoch) -> None:
-        for name, body in self.setups.items():
-            member.on_setup(name, body)
-
-    def listing(self, names: tuple[str, ...] | None = None, **changes: object) -> bytes:
-        chosen = names or self.rules.members
-        hashes = tuple(hashlib.sha256(self.setups.get(name, b"")).digest() for name in chosen)
-        return from_coordinator(msgspec.structs.replace(Epoch(EPOCH, chosen, hashes), **changes))
-
-    def set_up(self, names: tuple[str, ...] | None = None) -> dict[str, EpochKeys | None]:
-        body = self.listing(names)
-        for name, member in self.members.items():
-            self.tell_setups(member)
-            halves = member.on_epoch(body)
-            if halves is not None:
-                self.halves[name] = halves
-        for member in self.members.values():
-            for name, halves in self.halves.items():
-                member.on_halves(name, halves)
-        return {name: member.keys for name, member in self.members.items()}
+def same(one: EpochKeys, other: EpochKeys) -> bool:
+    """Whether two processes hold the same keys."""
+    plain = ("epoch", "epoch_id", "members", "pair_secrets", "noise_key")
+    return (
+        all(getattr(one, field) == getattr(other, field) for field in plain)
+        and np.array_equal(one.secret, other.secret)
+        and one.shares.keys() == other.shares.keys()
+        and all(np.array_equal(share, other.shares[name]) for name, share in one.shares.items())
+    )
 
 
-def test_labels_name_the_epoch_and_its_attempts() -> None:
-    assert epoch_label("abcdef0123456789", 7) == "e7-abcdef012345"
-    assert attempt_label(2) == "setup-2"
-    assert pair_halves_info("e1-ab", "m0", "m1") == b"hansa/half/1|e1-ab|m0|m1"
+def key_from_shares(keys: dict[str, EpochKeys], dealer: str, holders: list[str]) -> list[list[int]]:
+    """Interpolate the first four residues of a ring key at zero, in whole numbers."""
+    places = {holder: keys[holder].members.index(holder) + 1 for holder in holders}
+    found = []
+    for row, prime in enumerate(PRIMES):
+        total = [0] * 4
+        for holder, place in places.items():
+            weight = 1
+            for other in places.values():
+                if other != place:
+                    weight = weight * -other * pow(place - other, -1, prime) % prime
+            share = keys[holder].shares[dealer][row, :4]
+            total = [(sum_ + weight * int(value)) % prime for sum_, value in zip(total, share, strict=True)]
+        found.append(total)
+    return found
+
+
+def test_the_label_of_a_sealed_half_names_its_epoch_sender_and_receiver() -> None:
+    assert pair_halves_info("e1-ab", "m0", "m1") == b"hansa/half/2|e1-ab|m0|m1"
 
 
 def test_both_sides_of_every_pair_hold_the_same_secret_and_no_other_pair_does() -> None:
     keys = Assembly(limits(4, 1)).set_up()
     secrets = set()
     for name, held in keys.items():
-        assert held is not None
         assert set(held.pair_secrets) == set(keys) - {name}
         for peer, secret in held.pair_secrets.items():
-            assert keys[peer].pair_secrets[name] == secret  # type: ignore[union-attr]
+            assert keys[peer].pair_secrets[name] == secret
             secrets.add(secret)
     assert len(secrets) == 6
-    assert len({held.epoch_id for held in keys.values() if held}) == 1
-    assert len({held.noise_key for held in keys.values() if held}) == 4
+    assert len({held.epoch_id for held in keys.values()}) == 1
+    assert len({held.noise_key for held in keys.values()}) == 4
 
 
-def test_the_epoch_id_is_the_hash_of_everything_that_was_published() -> None:
-    assembly = Assembly(limits(3, 0))
-    keys = assembly.set_up()["m0"]
-    state = hashlib.sha256(b"hansa/epoch/1" + hashlib.sha256(assembly.listing()).digest())
-    for name in assembly.rules.members:
-        state.update(hashlib.sha256(assembly.setups[name]).digest() + hashlib.sha256(assembly.halves[name]).digest())
-    assert keys is not None
-    assert keys.epoch_id == state.digest() == epoch_identifier(assembly.listing(), assembly.setups, assembly.halves)
-
-
-def test_members_with_different_views_have_different_epoch_ids() -> None:
-    assembly = Assembly(limits(3, 0))
-    assembly.set_up()
-    ids = {epoch_identifier(assembly.listing(), assembly.setups, assembly.halves)}
-    for view in (assembly.setups, assembly.halves):
-        for name in assembly.rules.members:
-            changed = {**view, name: view[name] + b"x"}
-            setups = changed if view is assembly.setups else assembly.setups
-            halves = changed if view is assembly.halves else assembly.halves
-            ids.add(epoch_identifier(assembly.listing(), setups, halves))
-    ids.add(epoch_identifier(assembly.listing() + b"x", assembly.setups, assembly.halves))
-    assert len(ids) == 8
-
-
-def test_a_restart_sends_the_same_bytes_and_finds_the_same_keys() -> None:
-    assembly = Assembly(limits(3, 0))
-    before = assembly.set_up()["m1"]
-    again = assembly.start("m1")
-    assert again.setup_message() == assembly.setups["m1"]
-    assembly.tell_setups(again)
-    assert again.on_epoch(assembly.listing()) == assembly.halves["m1"]
-    assert again.on_epoch(assembly.listing()) == assembly.halves["m1"]
-    for name, body in assembly.halves.items():
-        again.on_halves(name, body)
-    assert again.keys == before
+@pytest.mark.parametrize(("members", "colluders"), [(4, 1), (5, 1), (10, 3)])
+def test_any_threshold_of_holders_have_each_members_ring_key_between_them(members: int, colluders: int) -> None:
+    rules = limits(members, colluders)
+    keys = Assembly(rules).set_up()
+    names = list(rules.members)
+    for dealer in (names[0], names[-1]):
+        secret = keys[dealer].secret[:, :4].tolist()
+        for holders in (names[: rules.threshold], names[-rules.threshold :]):
+            assert key_from_shares(keys, dealer, holders) == secret
+        assert key_from_shares(keys, dealer, names[: rules.threshold - 1]) != secret
+    assert len({held.secret.tobytes() for held in keys.values()}) == members
 
 
 def test_keys_stay_out_of_a_representation() -> None:
     keys = Assembly(limits(3, 0)).set_up()["m0"]
-    assert keys is not None
-    assert "secret" not in repr(keys)
-    assert "noise" not in repr(keys)
+    for hidden in ("secret", "noise", "share"):
+        assert hidden not in repr(keys)
 
 
-def test_a_kill_between_the_key_and_the_set_up_loses_nothing() -> None:
-    assembly = Assembly(limits(3, 0))
-    kept = dict(assembly.facts["m0"].values)
-    del assembly.facts["m0"].values[f"{EPOCH}/setup"]
-    assert assembly.start("m0").setup_message() == assembly.setups["m0"]
-    assert assembly.facts["m0"].values == kept
+def test_corrections_are_posted_before_the_halves_and_only_to_those_who_need_one() -> None:
+    assembly = Assembly(limits(5, 1))
+    assembly.announce()
+    assembly.settle()
+    order = [subject for subject in assembly.said if subject[2] == "m0"]
+    assert order[:3] == [("setup-0", "setup", "m0"), ("setup-1-to-4", "deal", "m0"), ("setup-1-to-5", "deal", "m0")]
+    assert order[3] == ("setup-1", "halves", "m0")
+    assert {session for session, sender in assembly.post if sender == "m3"} == {"setup-1-to-5"}
+
+
+def test_a_new_list_makes_new_keys_and_the_old_list_does_not_come_back() -> None:
+    assembly = Assembly()
+    before = assembly.set_up()["m0"]
+    old = assembly.bodies("halves")
+    assembly.announce(("m0", "m1", "m2", "m3"), number=2)
+    after = assembly.settle().keys()["m0"]
+    assert after is not None
+    assert after.epoch_id != before.epoch_id
+    assert all(after.pair_secrets[name] != before.pair_secrets[name] for name in ("m1", "m2", "m3"))
+    assert not np.array_equal(after.secret, before.secret)
+    assert assembly.keys()["m4"] is None
+    first = assembly.members["m0"]
+    with pytest.raises(RefusedError, match="replaced"):
+        first.handle("setup-3", "epoch", "coordinator", assembly.listing())
+    with pytest.raises(RefusedError, match="another list"):
+        first.handle("setup-2", "halves", "m1", old["m1"])
+    assert first.keys is after
+
+
+def test_a_member_that_is_not_listed_says_nothing_and_has_no_keys() -> None:
+    assembly = Assembly()
+    keys = assembly.set_up(("m0", "m1", "m2", "m3"))
+    assert keys["m0"].members == ("m0", "m1", "m2", "m3")
+    assert {step for _, step, sender in assembly.said if sender == "m4"} == {"setup"}
+    with pytest.raises(RefusedError, match="not in the epoch's list"):
+        assembly.members["m0"].handle("setup-1", "halves", "m4", b"")
+    with pytest.raises(RefusedError, match="not set up"):
+        assembly.members["m4"].keys_for_session()
+
+
+@pytest.mark.parametrize("step", ["halves", "probe", "complaint", "answer", "reveal"])
+def test_before_a_list_every_other_step_is_refused(step: str) -> None:
+    with pytest.raises(RefusedError, match="no list"):
+        Assembly().members["m0"].handle("setup-1", step, "m1", b"")
+
+
+def test_strangers_are_answered_by_nothing() -> None:
+    assembly = Assembly()
+    assert assembly.members["m0"].handle("setup-0", "setup", "m9", b"") == []
+    assert assembly.members["m0"].wanted() == ()
+
+
+def test_a_correction_that_nobody_waits_for_is_refused() -> None:
+    assembly = Assembly(limits(4, 1))
+    for member in (assembly.members["m3"], assembly.member("m3")):
+        with pytest.raises(RefusedError, match="not wanted"):
+            member.on_deal("m0", b"")
+    assembly.set_up()
+    with pytest.raises(RefusedError, match="not wanted"):
+        assembly.members["m3"].on_deal("m0", assembly.post["setup-1-to-4", "m0"])
 
 
 @pytest.mark.parametrize("lost", ["key", "noise"])
-def test_a_member_that_lost_its_keys_refuses_the_epoch(lost: str) -> None:
+def test_a_member_that_lost_its_keys_refuses_the_epoch_and_complains_of_nobody(lost: str) -> None:
     assembly = Assembly(limits(3, 0))
     assembly.set_up()
-    again = assembly.start("m0")
-    assembly.tell_setups(again)
-    again.on_epoch(assembly.listing())
     del assembly.facts["m0"].values[f"{EPOCH}/{lost}"]
-    again.on_halves("m1", assembly.halves["m1"])
-    again.on_halves("m2", assembly.halves["m2"])
-    with pytest.raises(RefusedError, match="gone; a new epoch"):
-        again.on_halves("m0", assembly.halves["m0"])
+    refusals = replayed(assembly, "m0", assembly.board)
+    assert refusals
+    assert all("gone; a new epoch" in str(refusal) for refusal in refusals)
+    assert assembly.keys()["m0"] is None
+    assert "complaint" not in {step for _, step, _ in assembly.said}
 
 
 def setup_of(**changes: object) -> Setup:
@@ -178,16 +178,15 @@ def setup_of(**changes: object) -> Setup:
 def test_a_set_up_for_another_epoch_or_with_a_key_that_nobody_can_seal_to_is_refused(
     change: dict[str, object],
 ) -> None:
-    assembly = Assembly()
-    assembly.members["m0"].on_setup("m1", from_member("m1", setup_of()))
+    member = Assembly().member("m0")
+    member.on_setup("m1", from_member("m1", setup_of()))
     with pytest.raises(RefusedError, match="set-up of m2"):
-        assembly.members["m0"].on_setup("m2", from_member("m2", setup_of(**change)))
+        member.on_setup("m2", from_member("m2", setup_of(**change)))
 
 
 def test_a_second_set_up_does_not_take_the_place_of_the_first() -> None:
-    assembly = Assembly(limits(3, 0))
+    assembly = Assembly(limits(3, 0)).settle()
     for member in assembly.members.values():
-        assembly.tell_setups(member)
         with pytest.raises(EquivocationError, match="set-up of m2"):
             member.on_setup("m2", from_member("m2", setup_of()))
     assert all(assembly.set_up().values())
@@ -208,91 +207,143 @@ def test_a_set_up_in_anothers_name_is_refused() -> None:
         ("at least 4", ("m0", "m1", "m2"), {}),
         ("published", None, {"setups": (b"\0" * 32,) * 5}),
         ("published", None, {"setups": ()}),
+        ("left out", None, {"left_out": {"m4": "late"}}),
+        ("left out", ("m0", "m1", "m2", "m3"), {"left_out": {"m9": "late"}}),
     ],
 )
 def test_a_list_that_the_set_ups_do_not_bear_out_is_refused(
     clause: str, names: tuple[str, ...] | None, change: dict[str, object]
 ) -> None:
-    assembly = Assembly()
-    assembly.tell_setups(assembly.members["m0"])
+    assembly = Assembly().settle()
     with pytest.raises(RefusedError, match=clause):
-        assembly.members["m0"].on_epoch(assembly.listing(names, **change))
+        assembly.members["m0"].on_epoch("setup-1", assembly.listing(names, **change))
+
+
+@pytest.mark.parametrize("session", ["setup-0", "setup-01", "setup-x", "r1-0-gram-a1"])
+def test_a_list_under_a_subject_of_no_attempt_is_refused(session: str) -> None:
+    assembly = Assembly().settle()
+    with pytest.raises(MessageError, match="setup-1"):
+        assembly.members["m0"].on_epoch(session, assembly.listing())
 
 
 def test_a_list_by_anybody_but_the_coordinator_is_refused() -> None:
-    assembly = Assembly()
-    assembly.tell_setups(assembly.members["m0"])
+    assembly = Assembly().settle()
     listing = Epoch(EPOCH, assembly.rules.members, ())
     with pytest.raises(SignatureError):
-        assembly.members["m0"].on_epoch(from_member("coordinator", listing, signer="m1"))
+        assembly.members["m0"].on_epoch("setup-1", from_member("coordinator", listing, signer="m1"))
 
 
-def test_a_member_that_is_not_listed_has_no_keys() -> None:
-    assembly = Assembly()
-    keys = assembly.set_up(("m0", "m1", "m2", "m3"))
-    assert keys["m4"] is None
-    assert keys["m0"] is not None
-    assert keys["m0"].members == ("m0", "m1", "m2", "m3")
-    with pytest.raises(RefusedError, match="not in the epoch's list"):
-        assembly.members["m0"].on_halves("m4", b"")
+def test_a_share_that_does_not_open_is_complained_of_answered_and_used() -> None:
+    assembly = Assembly(limits(5, 1), tamper=sealing_junk("m1", "m4"))
+    keys = assembly.set_up()
+    complaint = opened(assembly.bodies("complaint")["m4"], Complaint, "m4")
+    assert (complaint.dealer, complaint.about) == ("m1", "share")
+    answer = opened(assembly.bodies("answer")["m1"], Answer, "m1")
+    assert np.array_equal(keys["m4"].shares["m1"], dealt_share(answer.seed, answer.correction))
+    assert keys["m4"].pair_secrets["m1"] == keys["m1"].pair_secrets["m4"]
+    assert key_from_shares(keys, "m1", ["m0", "m1", "m2", "m4"]) == keys["m1"].secret[:, :4].tolist()
 
 
-def test_halves_before_a_list_are_refused() -> None:
-    with pytest.raises(RefusedError, match="not in the epoch's list"):
-        Assembly().members["m0"].on_halves("m1", b"")
+def test_a_seed_that_does_not_fit_its_commitment_is_complained_of() -> None:
+    def tamper(sender: str, _session: str, step: str, body: bytes) -> bytes | None:
+        if (sender, step) != ("m1", "halves"):
+            return body
+        commitments = opened(body, Halves, "m1").commitments
+        return changed(body, Halves, "m1", commitments={**commitments, "m0": hashlib.sha256(b"other").digest()})
+
+    assembly = Assembly(limits(5, 1), tamper=tamper)
+    assembly.announce()
+    assembly.settle()
+    assert opened(assembly.bodies("complaint")["m0"], Complaint, "m0").about == "share"
+    assert assembly.record().culprits.keys() == {"m1"}
 
 
-def test_a_new_list_makes_new_secrets_and_the_old_list_does_not_come_back() -> None:
-    assembly = Assembly()
-    before = assembly.set_up()["m0"]
-    old = dict(assembly.halves)
-    assembly.halves.clear()
-    after = assembly.set_up(("m0", "m1", "m2", "m3"))["m0"]
-    assert before is not None
-    assert after is not None
-    assert after.epoch_id != before.epoch_id
-    assert all(after.pair_secrets[name] != before.pair_secrets[name] for name in ("m1", "m2", "m3"))
-    with pytest.raises(RefusedError, match="replaced"):
-        assembly.members["m0"].on_epoch(assembly.listing())
-    with pytest.raises(RefusedError, match="another list"):
-        assembly.members["m0"].on_halves("m1", old["m1"])
-    assert assembly.members["m0"].keys == after
+def test_of_a_correction_that_does_not_come_only_the_correction_is_made_public() -> None:
+    """A server can withhold it from two honest members: the seed must stay between them."""
+    for tamper in (posting_junk("m1"), silent_in("deal", by="m1")):
+        assembly = Assembly(limits(5, 1), tamper=tamper)
+        keys = assembly.set_up()
+        complaints = [session for session, step, _, _ in assembly.board if step == "complaint"]
+        assert complaints == ["setup-1-of-2"] * 2
+        for session, step, sender, body in assembly.board:
+            if step == "answer":
+                answer = opened(body, Answer, sender)
+                assert (answer.seed, answer.half, session) == (b"", b"", f"setup-1-to-{int(answer.holder[1]) + 1}")
+        assert key_from_shares(keys, "m1", ["m0", "m2", "m3", "m4"]) == keys["m1"].secret[:, :4].tolist()
 
 
-def test_later_halves_do_not_change_keys_that_stand() -> None:
-    assembly = Assembly(limits(3, 0))
-    keys = assembly.set_up()["m0"]
-    halves = open_envelope(assembly.halves["m2"], Halves, sender="m2", key=signing_key("m2").public)
-    other = msgspec.structs.replace(halves, sealed=dict.fromkeys(halves.sealed, b"junk"))
-    with pytest.raises(EquivocationError, match="halves of m2"):
-        assembly.members["m0"].on_halves("m2", from_member("m2", other))
-    assert assembly.members["m0"].on_halves("m2", assembly.halves["m2"]) is keys
-
-
-@pytest.mark.parametrize("change", [{"epoch": "e2-abababababab"}, {"listing": b"\0" * 32}, {"sealed": {}}])
-def test_halves_for_another_epoch_list_or_peers_are_refused(change: dict[str, object]) -> None:
-    assembly = Assembly(limits(3, 0))
-    assembly.set_up()
-    halves = open_envelope(assembly.halves["m2"], Halves, sender="m2", key=signing_key("m2").public)
-    fresh = assembly.start("m0")
-    assembly.tell_setups(fresh)
-    fresh.on_epoch(assembly.listing())
-    with pytest.raises(RefusedError, match="halves of m2"):
-        fresh.on_halves("m2", from_member("m2", msgspec.structs.replace(halves, **change)))
-
-
-def test_a_half_that_does_not_open_names_its_sender() -> None:
-    assembly = Assembly(limits(3, 0))
+def test_in_a_dispute_every_holder_reveals_its_share_of_that_one_key_and_nobody_has_keys() -> None:
+    assembly = Assembly(limits(5, 1), tamper=probing_falsely("m1", "m3"))
+    assembly.announce()
+    assembly.settle()
+    assert assembly.keys() == dict.fromkeys(assembly.rules.members)
+    reveals = {name: opened(body, Reveal, name) for name, body in assembly.bodies("reveal").items()}
+    assert set(reveals) == set(assembly.rules.members)
+    assert {reveal.dealer for reveal in reveals.values()} == {"m3"}
     for member in assembly.members.values():
-        assembly.tell_setups(member)
-        assembly.halves[member.name] = member.on_epoch(assembly.listing()) or b""
-    digest = hashlib.sha256(assembly.listing()).digest()
-    setup = open_envelope(assembly.setups["m0"], Setup, sender="m0", key=signing_key("m0").public)
-    moved = seal(setup.encryption_key, bytes(32), pair_halves_info(EPOCH, "m1", "m0"))
-    bad = from_member("m2", Halves(EPOCH, digest, {"m0": moved, "m1": b"junk"}))
-    first = assembly.members["m0"]
-    first.on_halves("m0", assembly.halves["m0"])
-    first.on_halves("m1", assembly.halves["m1"])
-    with pytest.raises(IdentityError, match="halves of m2"):
-        first.on_halves("m2", bad)
-    assert first.keys is None
+        with pytest.raises(RefusedError, match="not set up"):
+            member.keys_for_session()
+
+
+def board_with_another_probe(assembly: Assembly, holder: str, dealer: str) -> list[tuple[str, str, str, bytes]]:
+    """Return what a lying server shows: the same board, but one holder signed another probe."""
+    tamper = probing_falsely(holder, dealer)
+    return [(session, step, sender, tamper(sender, session, step, body) or b"")
+            for session, step, sender, body in assembly.board]  # fmt: skip
+
+
+def replayed(assembly: Assembly, name: str, board: list[tuple[str, str, str, bytes]]) -> list[HansaError]:
+    """Restart a member over its facts and another board; return its refusals."""
+    member = assembly.members[name] = assembly.member(name)
+    refusals = []
+    for session, step, sender, body in board:
+        try:
+            member.handle(session, step, sender, body)
+            for wanted, dealer in member.wanted():
+                member.on_deal(dealer, assembly.post[wanted, dealer])
+        except HansaError as error:
+            refusals.append(error)
+    return refusals
+
+
+def test_who_took_part_in_a_session_reveals_nothing_of_that_attempt_whatever_board_it_is_shown() -> None:
+    assembly = Assembly(limits(5, 1))
+    assembly.set_up()
+    assembly.members["m0"].keys_for_session()
+    (refusal,) = replayed(assembly, "m0", board_with_another_probe(assembly, "m1", "m3"))
+    assert "decided before" in str(refusal)
+    assert not [key for key in assembly.facts["m0"].values if key.endswith("/reveal")]
+    assert assembly.members["m0"].keys is None
+
+
+def test_who_revealed_takes_part_in_no_session_of_that_attempt_whatever_board_it_is_shown() -> None:
+    assembly = Assembly(limits(5, 1))
+    assembly.set_up()
+    assert replayed(assembly, "m0", board_with_another_probe(assembly, "m1", "m3")) == []
+    assert [key for key in assembly.facts["m0"].values if key.endswith("/reveal")]
+    assert replayed(assembly, "m0", assembly.board) == []
+    with pytest.raises(RefusedError, match="decided before"):
+        assembly.members["m0"].keys_for_session()
+
+
+def test_a_member_probes_a_list_s_keys_once_whatever_halves_it_is_shown_later() -> None:
+    """Two challenges for one key would give away twice as many linear equations on it."""
+    assembly = Assembly(limits(5, 1))
+    assembly.set_up()
+    board = []
+    for session, step, sender, body in assembly.board:
+        shown = body
+        if (sender, step) == ("m4", "halves"):
+            commitments = opened(body, Halves, "m4").commitments
+            shown = changed(body, Halves, "m4", commitments={**commitments, "m1": bytes(32)})
+        if step != "probe":
+            board.append((session, step, sender, shown))
+    before = opened(assembly.bodies("probe")["m0"], Probe, "m0")
+    member = assembly.member("m0")
+    said = []
+    for session, step, sender, body in board:
+        said += member.handle(session, step, sender, body)
+        for wanted, dealer in member.wanted():
+            said += member.on_deal(dealer, assembly.post[wanted, dealer])
+    (probe,) = [opened(body, Probe, "m0") for _, step, body in said if step == "probe"]
+    assert probe == before

@@ -15,11 +15,17 @@ from hansa.protocol.messages import (
     ENVELOPE_OVERHEAD_BYTES,
     SMALL_BYTES,
     Agreement,
+    Answer,
     Cohort,
+    Complaint,
     Died,
+    Epoch,
     Halves,
     Manifest,
     Opening,
+    Payload,
+    Probe,
+    Reveal,
     Upload,
     claimed_sender,
     encode,
@@ -49,6 +55,35 @@ def test_cohort_root_is_sha_256_of_its_label_and_messagepack(claim: str) -> None
     uploads = tuple(bytes.fromhex(text) for text in vector["uploads"])
     cohort = Cohort(bytes.fromhex(vector["manifest"]), tuple(vector["members"]), uploads)
     assert cohort.root().hex() == vector["root"]
+
+
+def hash_like(value: int) -> bytes:
+    return bytes([value]) * 32
+
+
+SET_UP: dict[str, Payload] = {
+    "epoch": Epoch("e1-ab", ("m0", "m1"), (hash_like(1), hash_like(2)), {"m2": "its halves did not come in time"}),
+    "halves": Halves(
+        "e1-ab", hash_like(1), {"m1": b"sealed"}, {"m0": hash_like(2), "m1": hash_like(3)}, {"m1": hash_like(4)}
+    ),
+    "probe": Probe(hash_like(1), {"m0": bytes(56)}),
+    "complaint": Complaint(hash_like(1), "m1", "share"),
+    "answer": Answer(hash_like(1), "m2", hash_like(2), hash_like(3), b"correction"),
+    "reveal": Reveal(hash_like(1), "m1", hash_like(2), b"correction"),
+}
+
+
+@pytest.mark.parametrize("step", sorted(VECTORS["set_up_encoding"]))
+def test_a_set_up_message_has_this_encoding_and_comes_back_from_its_envelope(step: str) -> None:
+    payload = SET_UP[step]
+    assert encode(payload).hex() == VECTORS["set_up_encoding"][step]
+    assert open_envelope(from_member("m0", payload), type(payload), sender="m0", key=KEY) == payload
+
+
+def test_a_complaint_about_anything_else_is_refused() -> None:
+    body = from_member("m0", Complaint(b"l", "m1", "weather"))  # type: ignore[arg-type]
+    with pytest.raises(MessageError, match="weather"):
+        open_envelope(body, Complaint, sender="m0", key=KEY)
 
 
 @given(st.binary(max_size=40), st.binary(max_size=40))

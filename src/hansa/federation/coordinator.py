@@ -23,6 +23,7 @@ from hansa.errors import HansaError, ProtocolError, RefusedError
 from hansa.federation.epoch_setup import CoordinatorEpoch
 from hansa.federation.running_sum import Request, RunningSum
 from hansa.federation.transport import Channel, Message, Subject
+from hansa.protocol.listing import SETUP_STEPS
 from hansa.protocol.messages import (
     SMALL_BYTES,
     Call,
@@ -80,6 +81,7 @@ class CoordinatorNode:
         self._records = records
         self._pending = list(programme)  # not yet begun, in order
         self._epoch = CoordinatorEpoch(epoch=epoch, limits=limits, signer=signer)
+        self._failure: str | None = None  # why the epoch could not come up, as noted last
         self._running: dict[str, RunningSum] = {}
         self._deaths: dict[tuple[int, int], int] = {}
         self._said: set[tuple[str, str]] = set()
@@ -100,8 +102,8 @@ class CoordinatorNode:
         if subject.epoch != self._epoch_label:
             return
         try:
-            if subject.step in {"setup", "epoch", "halves"}:
-                self._epoch.handle(message)
+            if subject.step in SETUP_STEPS:
+                self._on_setup(message)
             elif subject.channel is Channel.BOARD:
                 self._on_board(message)
             else:
@@ -113,6 +115,7 @@ class CoordinatorNode:
     def advance(self, now_ns: int) -> list[Outgoing]:
         """Return what is to be published now as (session, step, body); each at most once a life."""
         outgoing = self._epoch.advance(now_ns)
+        self._note_failure(now_ns)
         if self._epoch.epoch_id is not None:
             outgoing += self._start()
             for session, running in self._running.items():
@@ -174,6 +177,18 @@ class CoordinatorNode:
                 if message.sequence >= head:
                     break
         return stream
+
+    def _on_setup(self, message: Message) -> None:
+        self._epoch.handle(message)
+        if message.subject.step == "epoch":
+            for name, reason in self._epoch.left_out.items():
+                self._records.note(message.time_ns, message.subject.session, "epoch", f"{name} is left out: {reason}")
+
+    def _note_failure(self, now_ns: int) -> None:
+        failure = self._epoch.failure
+        if failure is not None and failure != self._failure:
+            self._records.note(now_ns, "", "epoch", failure)
+        self._failure = failure
 
     def _on_board(self, message: Message) -> None:
         step, session = message.subject.step, message.subject.session

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from hansa.errors import EquivocationError, HansaError, ProtocolError, RefusedError, StoreError, TransportError
 from hansa.federation.transport import Message, Subject
-from hansa.protocol.epoch import MemberEpoch, attempt_label
+from hansa.protocol.epoch import MemberEpoch, Outgoing
 from hansa.protocol.limits import MAX_REOPENINGS, periods
+from hansa.protocol.listing import SETUP_STEPS, attempt_label
 from hansa.protocol.messages import Died, Manifest, open_envelope
 from hansa.protocol.privacy import epsilon
 from hansa.protocol.session import Aggregate, Door, MemberSession, call_step, facts_label
@@ -88,9 +89,6 @@ class MemberNode:
         self._sessions: dict[str, MemberSession] = {}
         self._ended: set[str] = set()
         self._handlers: dict[str, Handler] = {
-            "setup": self._on_setup,
-            "epoch": self._on_epoch,
-            "halves": self._on_halves,
             "announce": self._on_announce,
             "cohort": self._on_cohort,
             **{call_step(number): self._on_call for number in range(MAX_REOPENINGS + 1)},
@@ -112,7 +110,8 @@ class MemberNode:
         try:
             while True:
                 message = await self._next(queue, reader)
-                await self._publish(transport, message.subject.session, self.answer(message))
+                await self._publish(transport, self.answer(message))
+                await self._collect(transport)
         finally:
             reader.cancel()
             await asyncio.gather(reader, return_exceptions=True)
@@ -141,62 +140,70 @@ class MemberNode:
         except HansaError as error:
             self._records.note(self._clock(), "", "settle", f"{type(error).__name__}: {error}")
 
-    def answer(self, message: Message) -> list[tuple[str, bytes]]:
-        """Take in one message of the board; return the (step, body) pairs that leave now.
+    def answer(self, message: Message) -> list[Outgoing]:
+        """Take in one message of the board; return the (session, step, body) triples that leave now.
 
         Everything that the step must never forget is one durable write, on disk when this returns.
         """
         with self._store.transaction():
-            return self._recorded(message.subject.session, self.handle(message))
+            return self._recorded(self.handle(message))
 
-    def handle(self, message: Message) -> list[tuple[str, bytes]]:
-        """Take in one message of the board; return the (step, body) pairs to send in its session."""
+    def handle(self, message: Message) -> list[Outgoing]:
+        """Take in one message of the board; return the (session, step, body) triples to send."""
         subject = message.subject
-        handler = self._handlers.get(subject.step)
-        if handler is None or subject.epoch != self._epoch_label:
+        if subject.epoch != self._epoch_label:
             return []
         try:
-            return handler(subject, message)
+            if subject.step in SETUP_STEPS:
+                return self._epoch.handle(subject.session, subject.step, subject.sender, message.body)
+            handler = self._handlers.get(subject.step)
+            return [] if handler is None else [(subject.session, *said) for said in handler(subject, message)]
         except StoreError:
             raise
         except HansaError as error:
             self._records.note(self._clock(), subject.session, subject.step, f"{type(error).__name__}: {error}")
             return []
 
+    def wanted(self) -> list[Subject]:
+        """Return the subjects of the post that this member waits for."""
+        return [Subject(self._epoch_label, session, "deal", dealer) for session, dealer in self._epoch.wanted()]
+
+    def collected(self, subject: Subject, body: bytes | None) -> list[Outgoing]:
+        """Take in what stood under a wanted subject of the post, None if nothing; return what leaves now."""
+        with self._store.transaction():
+            try:
+                return self._recorded(self._epoch.on_deal(subject.sender, body))
+            except StoreError:
+                raise
+            except HansaError as error:
+                self._records.note(self._clock(), subject.session, subject.step, f"{type(error).__name__}: {error}")
+                return []
+
+    async def _collect(self, transport: Transport) -> None:
+        for subject in self.wanted():
+            await self._publish(transport, self.collected(subject, await transport.fetch(subject)))
+
     async def _send(self, transport: Transport, session: str, step: str, body: bytes) -> None:
         with self._store.transaction():
-            outgoing = self._recorded(session, [(step, body)])
-        await self._publish(transport, session, outgoing)
+            outgoing = self._recorded([(session, step, body)])
+        await self._publish(transport, outgoing)
 
-    async def _publish(self, transport: Transport, session: str, recorded: list[tuple[str, bytes]]) -> None:
-        for step, body in recorded:
+    async def _publish(self, transport: Transport, recorded: list[Outgoing]) -> None:
+        for session, step, body in recorded:
             await transport.publish(Subject(self._epoch_label, session, step, self.name), body)
 
-    def _recorded(self, session: str, outgoing: list[tuple[str, bytes]]) -> list[tuple[str, bytes]]:
+    def _recorded(self, outgoing: list[Outgoing]) -> list[Outgoing]:
         """Write what is about to leave into the egress record; return what may leave."""
-        label = facts_label(self._epoch_label, session)
         may_leave = []
-        for step, body in outgoing:
+        for session, step, body in outgoing:
             try:
+                label = facts_label(self._epoch_label, session)
                 self._store.record_egress(label, step, body, time_ns=self._clock())
             except EquivocationError as error:
                 self._records.note(self._clock(), session, step, f"{type(error).__name__}: {error}")
             else:
-                may_leave.append((step, body))
+                may_leave.append((session, step, body))
         return may_leave
-
-    def _on_setup(self, subject: Subject, message: Message) -> list[tuple[str, bytes]]:
-        if subject.sender in self._limits.members:
-            self._epoch.on_setup(subject.sender, message.body)
-        return []
-
-    def _on_epoch(self, _subject: Subject, message: Message) -> list[tuple[str, bytes]]:
-        body = self._epoch.on_epoch(message.body)
-        return [] if body is None else [("halves", body)]
-
-    def _on_halves(self, subject: Subject, message: Message) -> list[tuple[str, bytes]]:
-        self._epoch.on_halves(subject.sender, message.body)
-        return []
 
     def _on_announce(self, subject: Subject, message: Message) -> list[tuple[str, bytes]]:
         coordinator = self._limits.coordinator
@@ -204,14 +211,11 @@ class MemberNode:
         known = self._sessions.get(subject.session)
         if subject.session in self._ended or (known is not None and known.digest == manifest.digest()):
             return []
-        keys = self._epoch.keys
-        if keys is None:
-            raise RefusedError(f"{subject.session}: this member is not in the epoch; join at the next one")
         session = MemberSession(
             manifest,
             name=self.name,
             session=subject.session,
-            keys=keys,
+            keys=self._epoch.keys_for_session(),
             limits=self._limits,
             signer=self._signer,
             facts=self._store,

@@ -26,7 +26,7 @@ from hansa.errors import ConfigurationError
 from hansa.federation.nats_transport import NatsTransport
 from hansa.governance.signed import read
 from hansa.identity.kit import Kit
-from hansa.protocol.epoch import epoch_label
+from hansa.protocol.listing import epoch_label
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine

@@ -12,7 +12,7 @@ Source: DSSE 1.0.2 (pre-authentication encoding); MessagePack.
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Final, Literal, TypeVar
 
 import msgspec
 
@@ -45,19 +45,67 @@ class Setup(Payload, frozen=True):
 
 
 class Epoch(Payload, frozen=True):
-    """The coordinator's list of who set up: member names and the SHA-256 of their set-up messages."""
+    """The coordinator's list of who set up: member names and the SHA-256 of their set-up messages.
+
+    `left_out` says of each member that this list or one before it dropped: why.
+    """
 
     epoch: str
     members: tuple[str, ...]
     setups: tuple[bytes, ...]
+    left_out: dict[str, str] = {}
 
 
 class Halves(Payload, frozen=True):
-    """One sealed half of a pair secret for every other member of the list whose SHA-256 is `listing`."""
+    """What a member deals under the list whose SHA-256 is `listing`.
+
+    `sealed` holds for every other member one half of their pair secret and the seed of its share of the sender's ring
+    key; `commitments` the SHA-256 of every seed, the sender's own included; `corrections` the SHA-256 of what the
+    holders beyond the first `t - 1` add to the expansion of their seeds.
+    """
 
     epoch: str
     listing: bytes
     sealed: dict[str, bytes]
+    commitments: dict[str, bytes]
+    corrections: dict[str, bytes]
+
+
+class Probe(Payload, frozen=True):
+    """One random linear function of each share that a holder has, by dealer."""
+
+    epoch_id: bytes
+    probes: dict[str, bytes]
+
+
+class Complaint(Payload, frozen=True):
+    """A holder's word that what `dealer` dealt to it does not fit; `about` is `share` or `correction`."""
+
+    listing: bytes
+    dealer: str
+    about: Literal["share", "correction"]
+
+
+class Answer(Payload, frozen=True):
+    """What a dealer makes public of what it dealt to a holder, whose complaint has the SHA-256 `complaint`.
+
+    About a share: the half, the seed and the correction, if there is one. About a correction: the correction alone.
+    """
+
+    complaint: bytes
+    holder: str
+    half: bytes
+    seed: bytes
+    correction: bytes
+
+
+class Reveal(Payload, frozen=True):
+    """A holder's share of one dealer's key, made public because the probes of that key disagree."""
+
+    epoch_id: bytes
+    dealer: str
+    seed: bytes
+    correction: bytes
 
 
 class Manifest(Payload, frozen=True):
