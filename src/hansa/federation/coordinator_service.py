@@ -16,10 +16,10 @@ from hansa.federation.records import Records
 from hansa.federation.rules import limits_of
 
 if TYPE_CHECKING:
-    from hansa.federation.running_sum import Request
     from collections.abc import Sequence
 
     from hansa.federation.node import Node
+    from hansa.federation.running_sum import Request
 
 KEEP_SECONDS: Final = 0.5
 logger = logging.getLogger(__name__)

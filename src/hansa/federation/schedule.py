@@ -19,9 +19,9 @@ from hansa.errors import ConfigurationError
 from hansa.federation.running_sum import Request
 
 if TYPE_CHECKING:
-    from hansa.federation.coordinator import CoordinatorNode, Planner
     from collections.abc import Sequence
 
+    from hansa.federation.coordinator import CoordinatorNode, Planner
     from hansa.governance.constitution import Constitution, Schedule
 
 NS: Final = 1_000_000_000
