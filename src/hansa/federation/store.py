@@ -3,7 +3,7 @@
 | table | holds |
 |---|---|
 | fact | key, value: epoch keys, uploads until their session closes, signed roots; a value never changes |
-| charge | one row a (session, purpose, period): releases and noise multiplier; rows are never deleted |
+| charge | one row a (session, purpose, period): releases, noise, whether it was released; rows are never deleted |
 | egress | one row a message that left: time, session, step, bytes, SHA-256, chained by SHA-256 |
 | head | number and chain of the newest egress row |
 
@@ -38,7 +38,8 @@ CREATE TABLE IF NOT EXISTS charge (
   session TEXT NOT NULL, purpose TEXT NOT NULL, period TEXT NOT NULL,
   releases INTEGER NOT NULL CHECK (releases > 0), noise_multiplier REAL NOT NULL CHECK (noise_multiplier > 0),
   share_sigma REAL NOT NULL, shares INTEGER NOT NULL, dimension INTEGER NOT NULL, table_delta REAL NOT NULL,
-  time_ns INTEGER NOT NULL, PRIMARY KEY (session, purpose, period)) WITHOUT ROWID;
+  time_ns INTEGER NOT NULL, is_released INTEGER NOT NULL DEFAULT 0,
+  PRIMARY KEY (session, purpose, period)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS egress (
   number INTEGER PRIMARY KEY, time_ns INTEGER NOT NULL, session TEXT NOT NULL, step TEXT NOT NULL,
   bytes INTEGER NOT NULL, sha256 BLOB NOT NULL, chain BLOB NOT NULL, UNIQUE (session, step));
@@ -160,16 +161,26 @@ class MemberStore:
         ).fetchone()  # fmt: skip
         if present is None:
             self._execute(
-                "INSERT INTO charge VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", session, purpose, period, *row, time_ns
+                "INSERT INTO charge VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0)", session, purpose, period, *row, time_ns
             )
         elif present != row:
             raise EquivocationError(f"{session}: {purpose}, {period}: another charge was written before; it stays")
 
+    def release_charges(self, session: str) -> None:
+        """Take back what was charged for a session of which it is proved that nobody can open it.
+
+        Raises:
+            StoreError: The session is not closed here.
+        """
+        if self.fact(f"{session}/closed") is None:
+            raise StoreError(f"{session}: its charge stays; the session is not closed")
+        self._execute("UPDATE charge SET is_released = 1 WHERE session = ?", session)
+
     def charges(self, purpose: str, period: str) -> list[Charge]:
-        """Return every charge of a purpose in a budget period."""
+        """Return every charge of a purpose in a budget period that was not released."""
         rows = self._execute(
             "SELECT noise_multiplier, releases, share_sigma, shares, dimension, table_delta "
-            "FROM charge WHERE purpose = ? AND period = ?",
+            "FROM charge WHERE purpose = ? AND period = ? AND NOT is_released",
             purpose, period,
         )  # fmt: skip
         return [Charge(row[0], row[1], NoiseShares(*row[2:])) for row in rows]
