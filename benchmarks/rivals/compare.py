@@ -93,7 +93,7 @@ def hansa(vectors: Path, members: int, length: int) -> dict[str, Any]:
 
 
 def exchange_floor(members: int, size_bytes: int) -> float:
-    """Return the seconds of one exchange of bare bytes over hansa's transport: what no protocol over it can go below."""
+    """Return the seconds of one exchange of bare bytes over hansa's transport, the floor of any protocol on it."""
     names = [f"member-{number}" for number in range(1, members + 1)]
     logging.getLogger("asyncio").setLevel(logging.ERROR)  # it warns at every end of a TLS stream
     with tempfile.TemporaryDirectory() as folder:

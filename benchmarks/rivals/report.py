@@ -7,17 +7,21 @@ from typing import Any
 PROTECTIONS = (
     (
         "hansa",
-        "masks (AES-256-CTR under keys of X25519 and ML-KEM-768) and noise; docs/explanation/threat-model.md has every "
-        "layer and against whom it holds",
+        (
+            "masks (AES-256-CTR under keys of X25519 and ML-KEM-768) and noise; the threat model has every "
+            "layer and against whom it holds"
+        ),
         "mutual TLS 1.3; messages signed; a quorum signs the cohort before anything is opened",
         "a member counts once its upload is in, while a quorum answers",
     ),
     (
         "Flower SecAgg+",
-        "pairwise masks, at most {pairwise} bits of seed, and private masks, at most {private}, both from MT19937; no "
-        "noise here (Flower has it apart)",
+        (
+            "pairwise masks, at most {pairwise} bits of seed, and private masks, at most {private}, both from MT19937; "
+            "no noise here (Flower has it apart)"
+        ),
         "TLS with a server certificate; members' requests signed by registered EC keys; mask keys relayed unsigned",
-        "members minus threshold (here 2 of 5) may vanish between stages",
+        "all members but a threshold (3 of 5 here) may vanish between stages",
     ),
     (
         "TenSEAL BFV, one key",
@@ -29,8 +33,10 @@ PROTECTIONS = (
 NOT_SHOWN = (
     "networks: everything is on this machine and shares its cores; latency adds to every exchange",
     "drop-outs: every member answers; each system has further work and waiting when one does not",
-    "what the clock covers: hansa's sum ends when the last member has checked the result, with noise, a certified "
-    "cohort and synced disks in it; Flower's ends when the server has the aggregate",
+    (
+        "what the clock covers: hansa's sum ends when the last member has checked the result, with noise, a certified "
+        "cohort and synced disks in it; Flower's ends when the server has the aggregate"
+    ),
     "key agreement: hansa's is once an epoch and outside its figure; Flower's is in every round and in its figure",
     "Flower on many machines: each message starts a ClientApp process, here five at once on the same cores",
     "Flower in process and TenSEAL: arithmetic alone, no network, no agreement, no disk",
