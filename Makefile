@@ -9,9 +9,10 @@ MODULE_LINES := 400
 # A file's tests share their server and their compiled programs.
 PARALLEL := -n 2 --dist loadfile
 ARGS ?=
+RUNS ?= 10000000
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test test-fast check bench docs lock clean
+.PHONY: help env demo test test-fast check bench fuzz docs lock clean
 
 help:  ## show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
@@ -56,6 +57,9 @@ check: env  ## format, lint, types, import contracts, sizes, the README's comman
 bench: env  ## every figure that the documentation quotes
 	@for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
 	$(BIN)/hansa bench secure-sum --members 5 --length 100000 --json
+
+fuzz: env  ## every decoder under atheris; RUNS=200000 for a short run
+	$(BIN)/python fuzz/decoders.py --runs $(RUNS)
 
 docs: env  ## the documentation as a site in site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet

@@ -1,9 +1,10 @@
 """Fuzzes every decoder with atheris (libFuzzer): only named errors may come out, and no more memory than input allows.
 
-`--runs` inputs are shared out among the targets (`targets.py`) by weight, each in a forked process, `--processes` at a time.
-A target fails if anything but a HansaError comes out, if one input of every 64 allocates more than the target's bound
-(tracemalloc), if the address space grows by more than a gibibyte, or if an input takes 20 seconds. The input that
-failed is kept in `--keep`; move it to `fuzz/regressions/<target>--<defect>` and it is tried in every run of the tests.
+`--runs` inputs are shared out among the targets (`targets.py`) by weight, each in a forked process, `--processes` at
+a time. A target fails if anything but a HansaError comes out, if an input allocates more than the target's bound
+(tracemalloc, one input of 64), if the address space grows by more than a gibibyte, or if an input takes 20 seconds.
+The input that failed is kept in `--keep`; move it to `fuzz/regressions/<target>--<defect>` and every run of the tests
+tries it.
 
 Run: python fuzz/decoders.py --runs 10000000 [--only NAME ...] [--seed 1] [--json]
 """
@@ -17,6 +18,7 @@ import os
 import re
 import resource
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -72,8 +74,9 @@ def load() -> dict[str, Target]:
 def fuzz(target: Target, corpus: Path, arguments: list[str]) -> None:
     """Fuzz one target in this process; libFuzzer ends it."""
     import atheris  # noqa: PLC0415 - as in `load`
-    import mutation  # noqa: PLC0415 - likewise
     import numpy as np  # noqa: PLC0415 - likewise
+
+    import mutation  # noqa: PLC0415 - likewise
 
     changers = {"msgpack": mutation.mutate_msgpack, "json": mutation.mutate_json, "text": mutation.mutate_text}
     changer = changers.get(target.form)
@@ -111,6 +114,7 @@ def begin(target: Target, folder: Path, *, runs: int, seed: int, keep: Path) -> 
     if child:
         return child
     try:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
         corpus = folder / "corpus"
         corpus.mkdir(parents=True)
         output = os.open(folder / "output", os.O_WRONLY | os.O_CREAT, 0o600)
@@ -157,17 +161,21 @@ def conduct(wanted: list[Target], scratch: Path, options: argparse.Namespace) ->
     """Fuzz the targets, so many at a time as there are processes, and return what came of each."""
     weights = sum(target.weight for target in wanted)
     waiting, running, found = list(wanted), {}, []
-    while waiting or running:
-        while waiting and len(running) < options.processes:
-            target = waiting.pop(0)
-            runs = -(-options.runs * target.weight // weights)
-            child = begin(target, scratch / target.name, runs=runs, seed=options.seed, keep=options.keep)
-            running[child] = (target.name, time.monotonic())
-        child, status = os.wait()
-        name, started = running.pop(child)
-        found.append(outcome(name, scratch / name, status=status, seconds=time.monotonic() - started))
-        if not options.json:
-            _show(found[-1])
+    try:
+        while waiting or running:
+            while waiting and len(running) < options.processes:
+                target = waiting.pop(0)
+                runs = -(-options.runs * target.weight // weights)
+                child = begin(target, scratch / target.name, runs=runs, seed=options.seed, keep=options.keep)
+                running[child] = (target.name, time.monotonic())
+            child, status = os.wait()
+            name, started = running.pop(child)
+            found.append(outcome(name, scratch / name, status=status, seconds=time.monotonic() - started))
+            if not options.json:
+                _show(found[-1])
+    finally:
+        for child in running:
+            os.kill(child, signal.SIGKILL)
     return found
 
 
@@ -182,6 +190,7 @@ def main() -> int:
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     options = parser.parse_args()
     options.keep.mkdir(parents=True, exist_ok=True)
+    signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))  # so that the forked end as well
     memory = Path("/dev/shm")  # noqa: S108 - a private folder in it
     scratch = Path(tempfile.mkdtemp(dir=memory if memory.is_dir() else None))
     try:

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 
 import msgspec
 import numpy as np
-from federation import key
 from safetensors import numpy as tensors
 
 from hansa.cli.show import summary
@@ -33,6 +32,7 @@ from hansa.identity.configuration import NodeConfiguration
 from hansa.identity.kit import REQUEST_TYPE, request_kit
 from hansa.model.artefact import Arrays, Artefact, Schema
 from hansa.model.design import QUANTILES, Design, feature_names
+from sample_federation import key
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -94,7 +94,7 @@ def request_bytes() -> bytes:
 
 
 def model(data: bytes) -> None:
-    """Read an artefact of `length u32 || model.json || model.safetensors`, with the hash that ties the two made afresh."""
+    """Read an artefact of `length u32 || model.json || model.safetensors`, the hash that ties them made afresh."""
     size = struct.unpack("<I", data[:4].ljust(4, b"\0"))[0] % (len(data) + 1)
     document, content = data[4 : 4 + size], data[4 + size :]
     try:

@@ -10,13 +10,14 @@ import json
 from typing import TYPE_CHECKING
 
 import msgspec
-import numpy as np
 
 from hansa.errors import HansaError
 from hansa.governance.canonical import canonical
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    import numpy as np
 
 Tree = object
 SCALARS: tuple[object, ...] = (
@@ -81,26 +82,33 @@ def _mutate(
 def _changed(tree: Tree, rng: np.random.Generator, *, binary: bool) -> Tree:
     """Change one node: descend with a chance at each level, then replace, drop, double, rename or add."""
     if isinstance(tree, dict) and tree and rng.random() < 0.85:
-        keys = list(tree)
-        key = keys[rng.integers(len(keys))]
-        choice = rng.integers(8)
-        if choice == 0:
-            return {name: value for name, value in tree.items() if name != key}
-        if choice == 1:
-            return tree | {"unknown": tree[key]}
-        if choice == 2:
-            return {("m0" if name == key else name): value for name, value in tree.items()}
-        return tree | {key: _changed(tree[key], rng, binary=binary)}
+        return _changed_object(tree, rng, binary=binary)
     if isinstance(tree, list) and tree and rng.random() < 0.85:
-        place, choice = int(rng.integers(len(tree))), rng.integers(8)
-        if choice == 0:
-            return tree[:place] + tree[place + 1 :]
-        if choice == 1:
-            return tree + tree[place : place + 1]
-        if choice == 2:
-            return tree[::-1]
-        return [*tree[:place], _changed(tree[place], rng, binary=binary), *tree[place + 1 :]]
+        return _changed_list(tree, rng, binary=binary)
     return _other(tree, rng, binary=binary)
+
+
+def _changed_object(tree: dict[object, Tree], rng: np.random.Generator, *, binary: bool) -> Tree:
+    keys = list(tree)
+    key, choice = keys[rng.integers(len(keys))], rng.integers(8)
+    if choice == 0:
+        return {name: value for name, value in tree.items() if name != key}
+    if choice == 1:
+        return tree | {"unknown": tree[key]}
+    if choice == 2:
+        return {("m0" if name == key else name): value for name, value in tree.items()}
+    return tree | {key: _changed(tree[key], rng, binary=binary)}
+
+
+def _changed_list(tree: list[Tree], rng: np.random.Generator, *, binary: bool) -> Tree:
+    place, choice = int(rng.integers(len(tree))), rng.integers(8)
+    if choice == 0:
+        return tree[:place] + tree[place + 1 :]
+    if choice == 1:
+        return tree + tree[place : place + 1]
+    if choice == 2:
+        return tree[::-1]
+    return [*tree[:place], _changed(tree[place], rng, binary=binary), *tree[place + 1 :]]
 
 
 def _other(value: Tree, rng: np.random.Generator, *, binary: bool) -> Tree:

@@ -14,11 +14,10 @@ import functools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import files
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from federation import COORDINATOR, EPOCH_ID, LENGTH, NAMES, cohort, key, limits, manifest, payloads, signed
 
+import files
 from hansa.crypto.agreement import EncryptionKey, encrypt, open_sealed
 from hansa.crypto.prg import derive
 from hansa.crypto.sharing import SHARE_BYTES, Share, combine, split
@@ -49,6 +48,7 @@ from hansa.protocol.messages import (
     seal_envelope,
 )
 from hansa.protocol.session import check_certificate
+from sample_federation import COORDINATOR, EPOCH_ID, LENGTH, NAMES, cohort, key, limits, manifest, payloads, signed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -256,7 +256,7 @@ def _protocol() -> Iterable[Target]:
 def _governance() -> Iterable[Target]:
     rules = signed()
     yield Target("json", json_value, (rules.constitution.bytes(), b'{"a":[1e-7,null,"\\u00e9"]}'), "json")
-    yield Target("constitution", lambda data: parse(data), (rules.constitution.bytes(),), "json", max_bytes=8192)
+    yield Target("constitution", parse, (rules.constitution.bytes(),), "json", max_bytes=8192)
     yield Target("constitution-file", constitution_file, (rules.to_bytes(),), "json", max_bytes=8192)
     yield Target("draft", draft, (EXAMPLE.to_toml().encode(),), "text", max_bytes=8192, weight=1)
 
