@@ -13,8 +13,10 @@ COMPILE = env -u PIP_FIND_LINKS -u PIP_EXTRA_INDEX_URL PIP_CONFIG_FILE=/dev/null
   $(BIN)/pip-compile --generate-hashes --allow-unsafe --strip-extras --quiet --no-config \
   --no-emit-index-url --no-emit-find-links --no-emit-trusted-host
 
+RUNS ?= 10000000
+
 .DEFAULT_GOAL := help
-.PHONY: help env demo test test-fast check bench docs lock lock-rivals clean
+.PHONY: help env demo test test-fast check bench fuzz docs lock lock-rivals clean
 
 help:  ## show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
@@ -59,6 +61,9 @@ check: env  ## format, lint, types, import contracts, sizes, the README's comman
 bench: env  ## every figure that the documentation quotes; the rivals' packages need an index, or are left out
 	@for script in benchmarks/*.py benchmarks/rivals/compare.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
 	$(BIN)/hansa bench secure-sum --members 5 --length 100000 --json
+
+fuzz: env  ## every decoder under atheris; RUNS=200000 for a short run
+	$(BIN)/python fuzz/decoders.py --runs $(RUNS)
 
 docs: env  ## the documentation as a site in site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet

@@ -18,7 +18,7 @@ import ipaddress
 from typing import TYPE_CHECKING, Final
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
@@ -104,16 +104,18 @@ def issue_certificate(
     federation = common_name(issuer)
     try:
         wanted = x509.load_pem_x509_csr(request)
-    except ValueError as error:
+        is_signature_valid = wanted.is_signature_valid  # reads the key, which may be none
+        subject = wanted.subject
+    except (ValueError, UnsupportedAlgorithm) as error:
         raise IdentityError(
-            "signing request: not a PEM certificate request; make it with `hansa kit request`"
+            "signing request: not a PEM certificate request with a key; make it with `hansa kit request`"
         ) from error
-    if not wanted.is_signature_valid:
+    if not is_signature_valid:
         raise IdentityError("signing request: its own signature is wrong; make and send it again")
-    if wanted.subject != _node_name(federation, node):
+    if subject != _node_name(federation, node):
         raise IdentityError(
             f"signing request: expected {_node_name(federation, node).rfc4514_string()}, "
-            f"got {wanted.subject.rfc4514_string()[:200]}"
+            f"got {subject.rfc4514_string()[:200]}"
         )
     public = wanted.public_key()
     if not isinstance(public, ec.EllipticCurvePublicKey) or not isinstance(public.curve, ec.SECP256R1):
@@ -126,7 +128,7 @@ def issue_certificate(
         names += [_host_name(host) for host in dict.fromkeys((*hosts, *LOCAL_HOSTS))]
     builder = (
         _dated(x509.CertificateBuilder(), at, NODE_DAYS)
-        .subject_name(wanted.subject)
+        .subject_name(subject)
         .issuer_name(issuer.subject)
         .public_key(public)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
