@@ -26,16 +26,15 @@ import time
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Final, Self
+from typing import IO, TYPE_CHECKING, Final, Self
 
 from hansa.errors import TransportError
-from hansa.federation.transport import FETCHED_STEPS, MEMBER_STEPS, PREFIX, STEPS, Channel, check_identifier
+from hansa.federation.nats_accounts import accounts
+from hansa.federation.transport import check_identifier
 
 if TYPE_CHECKING:
     from types import TracebackType
 
-COORDINATOR_INTERFACE: Final = "$JS.API"  # JetStream's, where the streams live
-MEMBER_INTERFACE: Final = "HUB.API"  # the part of it that a member reaches, from its own account
 START_SECONDS: Final = 15.0
 STOP_SECONDS: Final = 10.0
 # Runs before the server in the child process: ends with the parent, also if the parent ended just now.
@@ -66,42 +65,6 @@ class ServerOptions:
     def __post_init__(self) -> None:
         for name in (self.federation, self.coordinator, *self.members):
             check_identifier(name, what="server options")
-
-
-def stream_name(federation: str, channel: Channel) -> str:
-    """Return the name of a channel's stream: `HANSA_<federation>_<channel>`."""
-    return f"HANSA_{federation}_{channel.value}"
-
-
-def stream_configuration(federation: str, channel: Channel, *, replicas: int) -> dict[str, Any]:
-    """Return what the coordinator asks of the server for one channel: one body per subject, for ever.
-
-    Args:
-        federation: Name in every subject.
-        channel: Which one.
-        replicas: Copies in a cluster.
-    """
-    steps = [step for step, home in STEPS.items() if home is channel]
-    subjects = [f"{PREFIX}.{federation}.*.*.{step}.*" for step in steps]
-    return {
-        "name": stream_name(federation, channel),
-        "subjects": [*subjects, *(f"{subject}.*.*" for subject in subjects)],
-        "retention": "limits",
-        "storage": "file",
-        "discard": "new",
-        "discard_new_per_subject": True,
-        "max_msgs_per_subject": 1,
-        "max_consumers": -1,
-        "max_msgs": -1,
-        "max_bytes": -1,
-        "max_age": 0,
-        "max_msg_size": -1,
-        "num_replicas": replicas,
-        "allow_direct": channel is Channel.INBOX,  # otherwise a permission cannot tell the steps apart
-        "deny_delete": True,
-        "deny_purge": True,
-        "duplicate_window": 120_000_000_000,
-    }
 
 
 def server_binary() -> Path:
@@ -284,70 +247,7 @@ def render_configuration(directory: Path, options: ServerOptions, *, port: int) 
                 "max_file_store": options.max_store_bytes,
                 "max_memory_store": 64 * 1024 * 1024,
             },
-            "accounts": _accounts(options),
+            "accounts": accounts(options.federation, options.coordinator, options.members),
         },
         indent=1,
     )
-
-
-def member_permissions(federation: str, member: str) -> dict[str, dict[str, list[str]]]:
-    """Return what one member may publish and subscribe; everything else is denied.
-
-    Args:
-        federation: Name in every subject.
-        member: Node name.
-    """
-    return {
-        "publish": {"allow": _member_services(federation, member)},
-        "subscribe": {"allow": [f"_INBOX_{member}.>"]},
-    }
-
-
-def _accounts(options: ServerOptions) -> dict[str, dict[str, Any]]:
-    """Give each member an account of its own that reaches the coordinator's through its own subjects alone.
-
-    In one shared account a member could name another's empty subject as the reply to its own request, and the
-    server's answer would take that subject's one place; across accounts the server keeps the reply on its side.
-    """
-    federation, hub = options.federation, f"HUB_{options.federation}"
-    exports: list[dict[str, Any]] = []
-    accounts: dict[str, dict[str, Any]] = {}
-    for member in options.members:
-        own, inbox = f"MEMBER_{member}", f"_INBOX_{member}.read.>"
-        services = _member_services(federation, member)
-        user = {"user": _user(options, member), "permissions": member_permissions(federation, member)}
-        imports: list[dict[str, Any]] = [
-            {
-                "service": {"account": hub, "subject": one.replace(MEMBER_INTERFACE, COORDINATOR_INTERFACE)},
-                "to": one,
-            }
-            for one in services
-        ]
-        imports.append({"stream": {"account": hub, "subject": inbox}})
-        accounts[own] = {"users": [user], "imports": imports}
-        exports += [{"service": one, "accounts": [own]} for one in services if one.startswith(PREFIX)]
-        exports.append({"stream": inbox, "accounts": [own]})
-    members = list(accounts)
-    shared = [one.replace(MEMBER_INTERFACE, COORDINATOR_INTERFACE) for one in _shared_services(federation)]
-    exports += [{"service": one, "accounts": members} for one in shared if members]
-    coordinator = {"user": _user(options, options.coordinator), "permissions": {"publish": ">", "subscribe": ">"}}
-    return {hub: {"jetstream": "enabled", "users": [coordinator], "exports": exports}, **accounts}
-
-
-def _member_services(federation: str, member: str) -> list[str]:
-    own = [f"{PREFIX}.{federation}.*.*.{step}.{member}" for step in sorted(MEMBER_STEPS)]
-    chunks = [f"{subject}.*.*" for subject in own]  # <digest>.<index>
-    return [*own, *chunks, *_shared_services(federation)]
-
-
-def _shared_services(federation: str) -> list[str]:
-    """Return what every member may ask of the streams; no consumer on inbox or post."""
-    board, inbox, post = (stream_name(federation, one) for one in (Channel.BOARD, Channel.INBOX, Channel.POST))
-    fetched = [f"{PREFIX}.{federation}.*.*.{step}.*" for step in sorted(FETCHED_STEPS) if STEPS[step] is Channel.INBOX]
-    interface = [f"CONSUMER.CREATE.{board}.*", f"STREAM.MSG.GET.{board}", f"STREAM.MSG.GET.{post}"]
-    interface += [f"DIRECT.GET.{inbox}.{subject}{chunk}" for subject in fetched for chunk in ("", ".*.*")]
-    return [*(f"{MEMBER_INTERFACE}.{one}" for one in interface), f"$JS.FC.{board}.>"]
-
-
-def _user(options: ServerOptions, node: str) -> str:
-    return f"hansa://{options.federation}/{node}"
