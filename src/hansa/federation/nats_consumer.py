@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 HEARTBEAT_SECONDS: Final = 1.0  # of an idle consumer
 SILENCE_SECONDS: Final = 3.0  # without a message or heartbeat the consumer is dead
 KEPT_SECONDS: Final = 30.0  # an abandoned consumer is dropped by the server
+CREATE_SECONDS: Final = 3.0  # for the server to make a consumer; then the next name is tried
 WRITE_SECONDS: Final = 5.0  # for the library to take a command
 _OCCUPIED: Final = frozenset({10012, 10013, 10105, 10148})  # the name is in use, or is being made or deleted
 _DELIVERY: Final = "$JS.ACK."  # begins the reply address of every stored message that a consumer delivers
@@ -106,7 +107,9 @@ async def consume(
         try:
             async with asyncio.timeout(WRITE_SECONDS):
                 subscription = await client.subscribe(deliver, cb=receive, pending_msgs_limit=0, pending_bytes_limit=0)
-            if await _create(requests, stream, consumer_name(connection.node, slot), deliver, after):
+            async with asyncio.timeout(CREATE_SECONDS):  # the server may have chosen one that has just died
+                is_made = await _create(requests, stream, consumer_name(connection.node, slot), deliver, after)
+            if is_made:
                 async for message in numbered(queue, client):
                     sequence, _, time_ns = metadata(message.reply)
                     yield Delivered(sequence, time_ns, message.subject, message.data)

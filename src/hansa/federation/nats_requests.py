@@ -1,7 +1,7 @@
 """Questions to JetStream that are asked until they are answered: store, fetch, manage.
 
-Each attempt waits `PATIENCE_SECONDS` and the time its bytes need on a slow line, each later attempt twice as long as
-the one before; a question of which the connection broke is asked again at once when it stands.
+Without an answer for `PATIENCE_SECONDS`, and the time its bytes need on a slow line, a question is sent again, then
+every twice that time; a question of which the connection broke is asked again at once when it stands.
 
 Guarantees: an answer or a refusal is the server's; an attempt that was lost with a server is repeated within seconds.
 Does NOT guarantee: an end while no server answers; `close` of the connection ends it.
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
     from hansa.federation.nats_connection import NatsConnection
 
-PATIENCE_SECONDS: Final = 2.0  # of the first attempt of a small question
-PATIENCE_DOUBLINGS: Final = 4
+PATIENCE_SECONDS: Final = 1.0  # of the first attempt of a small question; twice as much of every later one
+ATTEMPT_PATIENCES: Final = 8  # an attempt stays open this many times as long as it takes to the next
 SLOW_BYTES_PER_SECOND: Final = 125_000  # of a line that is still served
 PAUSE_SECONDS: Final = 0.05  # before a question that the server cannot answer yet is asked again
 _SUBJECT_TAKEN: Final = 10077  # stream store failed; the description says why
@@ -57,19 +57,17 @@ class Requests:
         Raises:
             TransportError: The server refuses (permission, disk full), or the connection was closed.
         """
-        attempts = 0
+        in_doubt = False
         while True:
-            reply = await self._attempt(subject, payload, attempts)
-            if reply is None:
-                attempts += 1
-                continue
+            reply, may_be_mine = await self._answered(subject, payload)
+            in_doubt = in_doubt or may_be_mine
             answer = json.loads(reply.data or b"{}")
             error = answer.get("error")
             if error is None and "seq" in answer:
                 return True
             code, text = (error or {}).get("err_code"), (error or {}).get("description", "no stream listens")
             if code == _SUBJECT_TAKEN and _TAKEN_TEXT in text:
-                return attempts > 0
+                return in_doubt
             if error is not None and code not in _NOT_YET:
                 raise TransportError(
                     f"publish {subject}: the server cannot store it ({text}); check the disk and "
@@ -83,11 +81,9 @@ class Requests:
         Raises:
             TransportError: The server refuses, for good, or the connection was closed.
         """
-        attempts = 0
         while True:
-            answer = await self.ask_once(interface, question, attempts=attempts)
+            answer = await self.ask_once(interface, question)
             if answer is None:
-                attempts += 1
                 await asyncio.sleep(PAUSE_SECONDS)
                 continue
             error = answer.get("error")
@@ -98,14 +94,14 @@ class Requests:
                 "older plan, name a new federation or an empty store"
             )
 
-    async def ask_once(self, interface: str, question: dict[str, Any], *, attempts: int = 0) -> dict[str, Any] | None:
-        """Return the answer, an error included, or None if the server cannot answer yet or was lost.
+    async def ask_once(self, interface: str, question: dict[str, Any]) -> dict[str, Any] | None:
+        """Return the answer, an error included, or None if the server cannot answer yet.
 
         Raises:
             TransportError: The certificate does not permit it, or the connection was closed.
         """
-        reply = await self._attempt(f"{self._prefix}.{interface}", json.dumps(question).encode(), attempts)
-        answer: dict[str, Any] = json.loads(reply.data or b"{}") if reply is not None else {}
+        reply, _ = await self._answered(f"{self._prefix}.{interface}", json.dumps(question).encode())
+        answer: dict[str, Any] = json.loads(reply.data or b"{}")
         is_early = answer.get("error", {}).get("err_code") in _NOT_YET
         return None if not answer or is_early else answer
 
@@ -124,23 +120,37 @@ class Requests:
         Raises:
             TransportError: The certificate does not permit it, or the connection was closed.
         """
-        attempts = 0
         while True:
-            reply = await self._attempt(f"{self._prefix}.DIRECT.GET.{stream}.{subject}", b"", attempts)
-            headers = (reply.headers if reply is not None else None) or {}
-            if reply is not None and "Nats-Sequence" in headers:  # the server's, beside the writer's own headers
+            reply, _ = await self._answered(f"{self._prefix}.DIRECT.GET.{stream}.{subject}", b"")
+            headers = reply.headers or {}
+            if "Nats-Sequence" in headers:  # the server's, beside the writer's own headers
                 return reply.data
             if headers.get("Status") == "404":
                 return None
-            attempts += reply is None
-            await asyncio.sleep(PAUSE_SECONDS)  # the stream is not there yet, or its server was lost
+            await asyncio.sleep(PAUSE_SECONDS)  # the stream is not there yet
 
-    async def _attempt(self, subject: str, payload: bytes, attempts: int) -> Msg | None:
-        seconds = PATIENCE_SECONDS + len(payload) / SLOW_BYTES_PER_SECOND
+    async def _answered(self, subject: str, payload: bytes) -> tuple[Msg, bool]:
+        """Return an answer, and whether an earlier attempt may have been acted on without one.
+
+        An attempt stays open while later ones are made: its late answer tells more than theirs.
+        """
+        in_doubt = False
+        first = patience = PATIENCE_SECONDS + len(payload) / SLOW_BYTES_PER_SECOND
+        attempts: list[asyncio.Task[Msg]] = []
         try:
-            return await self._connection.request(
-                subject, payload, seconds=seconds * 2 ** min(attempts, PATIENCE_DOUBLINGS)
-            )
-        except (DisconnectedError, TimeoutError) as error:
-            logger.info("%s: asked again after %s", subject, type(error).__name__)
-            return None
+            while True:
+                request = self._connection.request(subject, payload, seconds=ATTEMPT_PATIENCES * first)
+                attempts.append(asyncio.create_task(request))
+                await asyncio.wait(attempts, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
+                for place, attempt in enumerate(attempts):
+                    if attempt.done() and not isinstance(attempt.exception(), DisconnectedError | TimeoutError):
+                        return attempt.result(), in_doubt or place > 0
+                lost = [attempt for attempt in attempts if attempt.done()]
+                in_doubt = in_doubt or bool(lost)
+                attempts = [attempt for attempt in attempts if not attempt.done()]
+                patience = 2 * first
+                logger.info("%s: asked again, %d attempts open, %d lost", subject, len(attempts), len(lost))
+        finally:
+            for attempt in attempts:
+                attempt.cancel()
+            await asyncio.gather(*attempts, return_exceptions=True)

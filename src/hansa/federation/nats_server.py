@@ -2,16 +2,18 @@
 
 Directory: `nats.conf` (rendered at every start), `store/` (the streams), `server.log`, `port` (kept, so that a
 restart listens where clients look), `lock`. Mutual TLS with `verify_and_map`: the URI name of a certificate is the
-user. A member may publish its own steps under its own name, read the board stream through consumers that deliver to
-its own `_INBOX_<name>`, fetch from board and post by address, from the inbox uploads alone (direct get, whose subject
-names the message), and nothing else; the coordinator may do everything.
+user; `nats_accounts` says what each may do.
+
+Three servers with a `ClusterPlace` each are one cluster: they replicate the streams over routes of mutual TLS. A route
+carries every account's messages, so that a certificate of the authority is not enough: the server that dials must show
+the coordinator's, which the three share.
 
 Guarantees: what the server acknowledged is on disk (`sync_interval: always`) and survives kill -9; one server per
 directory; on Linux the server ends with the process that started it (parent-death signal), however that ends.
-Does NOT guarantee: replication (use a cluster and `nats.url`), or on other systems that no server outlives a killed
-parent. A member can use up disk space up to `max_store_bytes`, and see that other members took part.
+Does NOT guarantee: replication by one server alone, or on other systems that no server outlives a killed parent. A
+member can use up disk space up to `max_store_bytes`, and see that other members took part.
 
-Source: docs.nats.io, "Configuring NATS Server" (TLS authentication, authorization, JetStream).
+Source: docs.nats.io, "Configuring NATS Server" (TLS authentication, clustering, JetStream).
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -26,15 +29,17 @@ import time
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Final, Self
+from typing import IO, TYPE_CHECKING, Any, Final, Self
 
 from hansa.errors import TransportError
-from hansa.federation.nats_accounts import accounts
+from hansa.federation.nats_accounts import accounts, node_user
 from hansa.federation.transport import check_identifier
 
 if TYPE_CHECKING:
     from types import TracebackType
 
+CLUSTER_SERVERS: Final = 3  # the fewest that go on without one of them
+_ROUTE: Final = re.compile(r"[A-Za-z0-9.-]{1,253}:[0-9]{1,5}|\[[0-9a-fA-F:]{2,45}\]:[0-9]{1,5}")
 START_SECONDS: Final = 15.0
 STOP_SECONDS: Final = 10.0
 # Runs before the server in the child process: ends with the parent, also if the parent ended just now.
@@ -45,6 +50,29 @@ TETHER: Final = (
     "os.execv(sys.argv[2],sys.argv[2:])"
 )
 """Program for `python -c`, arguments the parent's pid and a command: run it so that it dies with the parent (Linux)."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterPlace:
+    """One server's place in a cluster.
+
+    Raises:
+        MessageError: The name may not stand in a configuration.
+        TransportError: Fewer than three routes, or one that is not host:port.
+    """
+
+    name: str  # of this server, unlike the others'
+    port: int  # that the other servers dial, TCP
+    routes: tuple[str, ...]  # host:port of every server of the cluster; this one's own may be among them
+    listen: str = "127.0.0.1"  # address to bind for the others
+
+    def __post_init__(self) -> None:
+        check_identifier(self.name, what="cluster: server name")
+        faulty = [one for one in self.routes if not _ROUTE.fullmatch(one)]
+        if faulty or len(set(self.routes)) < CLUSTER_SERVERS:
+            raise TransportError(
+                f"cluster: expected host:port of at least {CLUSTER_SERVERS} servers, got {', '.join(self.routes)[:200]}"
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +89,7 @@ class ServerOptions:
     port: int = 0  # 0: any free one at the first start, the same one ever after
     max_payload_bytes: int = 1024 * 1024  # of one message on the wire; larger bodies travel in chunks
     max_store_bytes: int = 64 * 1024**3  # of all streams on disk
+    cluster: ClusterPlace | None = None  # None: this server is alone
 
     def __post_init__(self) -> None:
         for name in (self.federation, self.coordinator, *self.members):
@@ -222,9 +251,17 @@ def render_configuration(directory: Path, options: ServerOptions, *, port: int) 
         options: See `ServerOptions`.
         port: To listen on.
     """
+    files = {
+        "cert_file": str(options.certificate.resolve()),
+        "key_file": str(options.key.resolve()),
+        "ca_file": str(options.authority.resolve()),
+        "verify_and_map": True,
+        "timeout": 5,
+    }
+    place = options.cluster
     return json.dumps(
         {
-            "server_name": f"hansa-{options.federation}",
+            "server_name": f"hansa-{options.federation}" + (f"-{place.name}" if place else ""),
             "host": options.listen,
             "port": port,
             "ports_file_dir": str(directory),
@@ -234,20 +271,29 @@ def render_configuration(directory: Path, options: ServerOptions, *, port: int) 
             "write_deadline": "10s",
             "lame_duck_duration": "30s",
             "lame_duck_grace_period": "1s",
-            "tls": {
-                "cert_file": str(options.certificate.resolve()),
-                "key_file": str(options.key.resolve()),
-                "ca_file": str(options.authority.resolve()),
-                "verify_and_map": True,
-                "timeout": 5,
-            },
+            "tls": files,
             "jetstream": {
                 "store_dir": str(directory / "store"),
                 "sync_interval": "always",
                 "max_file_store": options.max_store_bytes,
                 "max_memory_store": 64 * 1024 * 1024,
             },
+            **({"cluster": _cluster(options, place, files)} if place else {}),
             "accounts": accounts(options.federation, options.coordinator, options.members),
         },
         indent=1,
     )
+
+
+def _cluster(options: ServerOptions, place: ClusterPlace, files: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "name": f"hansa-{options.federation}",
+        "host": place.listen,
+        "port": place.port,
+        "routes": [f"tls://{one}" for one in place.routes],
+        "tls": files,
+        # With `verify_and_map` this is the one certificate whose holder may be a route.
+        "authorization": {"user": node_user(options.federation, options.coordinator)},
+        "no_advertise": True,
+        "pool_size": -1,
+    }
