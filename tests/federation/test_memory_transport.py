@@ -16,6 +16,7 @@ from hansa.federation.memory_transport import (
     duplicate_when,
 )
 from hansa.federation.transport import (
+    FETCHED_STEPS,
     MEMBER_STEPS,
     STEPS,
     Channel,
@@ -68,9 +69,9 @@ def test_a_foreign_subject_is_refused(text: str) -> None:
         Subject.from_text(text, federation="f")
 
 
-def test_members_write_setup_halves_and_the_inbox_only() -> None:
+def test_members_write_setup_halves_the_inbox_and_the_post_only() -> None:
     assert {step for step in MEMBER_STEPS if STEPS[step] is Channel.BOARD} == {"setup", "halves"}
-    assert {step for step, channel in STEPS.items() if channel is Channel.INBOX} <= MEMBER_STEPS
+    assert {step for step, channel in STEPS.items() if channel is not Channel.BOARD} <= MEMBER_STEPS
 
 
 async def test_the_first_body_of_a_subject_stays() -> None:
@@ -150,3 +151,46 @@ async def test_closing_ends_the_readings_and_refuses_publications() -> None:
     assert await reading == []
     with pytest.raises(TransportError, match="closed"):
         await member.publish(Subject("e1", "s1", "agree", "north"), b"")
+
+
+def test_what_opens_an_upload_is_fetched_by_the_coordinator_alone() -> None:
+    assert {step for step in STEPS if step not in FETCHED_STEPS} == {"agree", "open", "shares"}
+
+
+async def test_a_body_is_fetched_by_its_address_and_is_none_before() -> None:
+    hub = MemoryHub()
+    north, south = MemoryTransport(hub, "north"), MemoryTransport(hub, "south")
+    deal = Subject("e1", "setup-1-to-2", "deal", "north")
+    assert await south.fetch(deal) is None
+    assert await north.publish(deal, b"first")
+    assert not await north.publish(deal, b"second")
+    assert await south.fetch(deal) == b"first"
+    assert [m.body for m in hub.stored(Channel.POST)] == [b"first"]
+    for channel in (Channel.BOARD, Channel.INBOX):
+        assert await south.head(channel) == 0
+
+
+@pytest.mark.parametrize("step", ["agree", "open", "shares"])
+async def test_a_member_fetches_uploads_but_nothing_that_opens_them(step: str) -> None:
+    hub = MemoryHub()
+    north, south = MemoryTransport(hub, "north"), MemoryTransport(hub, "south")
+    await north.publish(Subject("e1", "s1", "upload", "north"), b"sealed")
+    await north.publish(Subject("e1", "s1", step, "north"), b"opens")
+    assert await south.fetch(Subject("e1", "s1", "upload", "north")) == b"sealed"
+    with pytest.raises(TransportError, match="coordinator alone"):
+        await south.fetch(Subject("e1", "s1", step, "north"))
+    assert await MemoryTransport(hub, "coordinator").fetch(Subject("e1", "s1", step, "north")) == b"opens"
+
+
+async def test_a_partitioned_node_fetches_when_healed_and_a_closed_one_never() -> None:
+    hub = MemoryHub()
+    north = MemoryTransport(hub, "north")
+    hub.partition("north")
+    fetching = asyncio.create_task(north.fetch(Subject("e1", "s1", "announce", "coordinator")))
+    await announce(MemoryTransport(hub, "coordinator"), 2)
+    assert not fetching.done()
+    hub.heal("north")
+    assert await fetching == b"1"
+    await north.close()
+    with pytest.raises(TransportError, match="closed"):
+        await north.fetch(Subject("e1", "s1", "announce", "coordinator"))

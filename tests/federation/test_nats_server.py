@@ -124,7 +124,9 @@ def test_a_member_is_allowed_its_own_name_only() -> None:
     rules = member_permissions("baltic", "north")
     published = [s for s in rules["publish"]["allow"] if s.startswith("hansa.")]
     assert all(s.split(".")[5] == "north" for s in published)
-    assert not [s for s in rules["publish"]["allow"] if "inbox" in s]
+    upload = "HUB.API.DIRECT.GET.HANSA_baltic_inbox.hansa.baltic.*.*.upload.*"
+    assert [s for s in rules["publish"]["allow"] if "inbox" in s] == [upload, f"{upload}.*.*"]
+    assert [s for s in rules["publish"]["allow"] if "_post" in s] == ["HUB.API.STREAM.MSG.GET.HANSA_baltic_post"]
     assert rules["subscribe"]["allow"] == ["_INBOX_north.>"]
 
 

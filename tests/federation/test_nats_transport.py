@@ -148,7 +148,8 @@ async def test_a_member_cannot_publish_under_another_name_even_with_its_own_clie
     federation: NatsFederation, server: NatsServer
 ) -> None:
     async with connected(federation, server, "coordinator", "north") as (_, north):
-        for step, sender in (("upload", "south"), ("announce", "north"), ("announce", "coordinator")):
+        lies = (("upload", "south"), ("deal", "south"), ("announce", "north"), ("announce", "coordinator"))
+        for step, sender in lies:
             with pytest.raises(TransportError, match="may not publish"):
                 await north._store(Subject("e", "s", step, sender).to_text("baltic"), b"\x00lie")
 
@@ -162,6 +163,14 @@ async def test_a_member_cannot_publish_under_another_name_even_with_its_own_clie
         "CONSUMER.DURABLE.CREATE.{inbox}.x",
         "STREAM.MSG.GET.{inbox}",
         "DIRECT.GET.{inbox}",
+        "DIRECT.GET.{inbox}.hansa.baltic.e.s.open.south",
+        "DIRECT.GET.{inbox}.hansa.baltic.e.s.shares.south.0.1",
+        "DIRECT.GET.{inbox}.hansa.baltic.e.s.agree.south",
+        "CONSUMER.CREATE.{post}.x",
+        "CONSUMER.CREATE.{post}",
+        "CONSUMER.DURABLE.CREATE.{post}.x",
+        "CONSUMER.MSG.NEXT.{post}.x",
+        "STREAM.PURGE.{post}",
         "STREAM.DELETE.{board}",
         "STREAM.PURGE.{board}",
         "STREAM.MSG.DELETE.{board}",
@@ -170,7 +179,7 @@ async def test_a_member_cannot_publish_under_another_name_even_with_its_own_clie
     ],
 )
 @pytest.mark.parametrize("prefix", ["$JS.API.", "HUB.API."])
-async def test_a_member_can_neither_read_the_inbox_nor_change_a_stream(
+async def test_a_member_can_neither_follow_inbox_or_post_nor_change_a_stream(
     federation: NatsFederation, server: NatsServer, interface: str, prefix: str
 ) -> None:
     names = {channel.value: stream_name("baltic", channel) for channel in Channel}

@@ -74,6 +74,17 @@ class Commit:
         count = -(-self.length // self.chunk_bytes)
         return [f"{subject}.{self.sha256.hex()[:32]}.{index}" for index in range(count)]
 
+    def check_chunk(self, index: int, chunk: bytes) -> bytes:
+        """Return chunk number `index` if it has its length: a liar's long chunks never add up in memory.
+
+        Raises:
+            MessageError: It is shorter or longer.
+        """
+        expected = min(self.chunk_bytes, self.length - index * self.chunk_bytes)
+        if len(chunk) != expected:
+            raise MessageError(f"body: expected {expected} bytes in chunk {index}, got {len(chunk)}")
+        return chunk
+
     def assemble(self, chunks: Sequence[bytes]) -> bytes:
         """Join the chunks.
 

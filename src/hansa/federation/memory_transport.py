@@ -1,4 +1,4 @@
-"""The transport in one process: a hub that stores two streams, for tests, simulations and single-process runs.
+"""The transport in one process: a hub that stores the streams, for tests, simulations and single-process runs.
 
 Same contract as over the network: one body per subject, order, replay from any sequence. A hub's `deliver` hook
 stands between the stored stream and each reader, so that a test can be the hostile network:
@@ -6,6 +6,8 @@ stands between the stored stream and each reader, so that a test can be the host
 ```
 deliver(reader, message) -> the messages that the reader gets instead     (); (m,); (m, m); another's held back ...
 ```
+
+What is fetched by address is the stored body, past the hook.
 
 Guarantees: the stored streams never depend on the hook; a run is deterministic for a given order of calls.
 Does NOT guarantee: durability beyond the process, or the contract of `Transport` once a hook bends it.
@@ -20,7 +22,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from hansa.errors import MessageError, TransportError
-from hansa.federation.transport import Channel, Message, Subject, check_identifier, check_publication
+from hansa.federation.transport import Channel, Message, Subject, check_fetch, check_identifier, check_publication
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -67,7 +69,7 @@ def delay_when(predicate: Callable[[str, Message], bool], *, by: int = 1) -> Del
 
 @dataclass(slots=True)
 class MemoryHub:
-    """The two streams of one federation and the faults of its network.
+    """The streams of one federation and the faults of its network.
 
     Args:
         coordinator: The node that may read the inbox and publish every step.
@@ -79,7 +81,7 @@ class MemoryHub:
     clock: Callable[[], int] | None = None
     deliver: Delivery = pass_through
     _streams: dict[Channel, list[Message]] = field(default_factory=lambda: {c: [] for c in Channel})
-    _taken: set[Subject] = field(default_factory=set)
+    _bodies: dict[Subject, bytes] = field(default_factory=dict)
     _apart: set[str] = field(default_factory=set)
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -98,15 +100,19 @@ class MemoryHub:
 
     def accept(self, subject: Subject, body: bytes) -> bool:
         """Store `body` unless `subject` has one already; return whether it was stored."""
-        if subject in self._taken:
+        if subject in self._bodies:
             return False
-        self._taken.add(subject)
+        self._bodies[subject] = body
         stream = self._streams[subject.channel]
         total = sum(map(len, self._streams.values()))
         time_ns = self.clock() if self.clock else (total + 1) * 1_000_000
         stream.append(Message(subject, body, len(stream) + 1, time_ns))
         self._wake()
         return True
+
+    def body(self, subject: Subject) -> bytes | None:
+        """Return the body accepted under `subject`, or None."""
+        return self._bodies.get(subject)
 
     async def connected(self, node: str) -> None:
         """Return once `node` is not partitioned."""
@@ -144,13 +150,21 @@ class MemoryTransport:
             MessageError: The sender is another node, the step is the coordinator's, or the body is too large.
             TransportError: This connection was closed.
         """
-        check_publication(subject, node=self._node, coordinator=self._node == self._hub.coordinator)
+        check_publication(subject, node=self._node, coordinator=self._is_coordinator)
         if len(body) > MAX_BODY_BYTES:
             raise MessageError(f"publish: expected at most {MAX_BODY_BYTES} bytes, got {len(body)}")
-        await self._hub.connected(self._node)
-        if self._closed.is_set():
-            raise TransportError(f"{self._node}: this connection was closed; open a new one")
+        await self._connected()
         return self._hub.accept(subject, bytes(body))
+
+    async def fetch(self, subject: Subject) -> bytes | None:
+        """Return the body of `subject`, or None; see `Transport.fetch`.
+
+        Raises:
+            TransportError: This node may not fetch that step, or this connection was closed.
+        """
+        check_fetch(subject, node=self._node, coordinator=self._is_coordinator)
+        await self._connected()
+        return self._hub.body(subject)
 
     def board(self, *, after: int = 0) -> AsyncGenerator[Message]:
         """Yield the board from sequence `after` + 1; ends when this connection closes."""
@@ -162,7 +176,7 @@ class MemoryTransport:
         Raises:
             TransportError: This node is not the coordinator.
         """
-        if self._node != self._hub.coordinator:
+        if not self._is_coordinator:
             raise TransportError(f"{self._node}: only the coordinator reads the inbox")
         return self._read(Channel.INBOX, after)
 
@@ -174,6 +188,15 @@ class MemoryTransport:
     async def close(self) -> None:
         """End every reading of this connection."""
         self._closed.set()
+
+    @property
+    def _is_coordinator(self) -> bool:
+        return self._node == self._hub.coordinator
+
+    async def _connected(self) -> None:
+        await self._hub.connected(self._node)
+        if self._closed.is_set():
+            raise TransportError(f"{self._node}: this connection was closed; open a new one")
 
     async def _read(self, channel: Channel, after: int) -> AsyncGenerator[Message]:
         closing = asyncio.ensure_future(self._closed.wait())

@@ -3,7 +3,8 @@
 Directory: `nats.conf` (rendered at every start), `store/` (the streams), `server.log`, `port` (kept, so that a
 restart listens where clients look), `lock`. Mutual TLS with `verify_and_map`: the URI name of a certificate is the
 user. A member may publish its own steps under its own name, read the board stream through consumers that deliver to
-its own `_INBOX_<name>`, and nothing else; the coordinator may do everything.
+its own `_INBOX_<name>`, fetch from board and post by address, from the inbox uploads alone (direct get, whose subject
+names the message), and nothing else; the coordinator may do everything.
 
 Guarantees: what the server acknowledged is on disk (`sync_interval: always`) and survives kill -9; one server per
 directory; on Linux the server ends with the process that started it (parent-death signal), however that ends.
@@ -28,7 +29,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final, Self
 
 from hansa.errors import TransportError
-from hansa.federation.transport import MEMBER_STEPS, PREFIX, Channel, check_identifier
+from hansa.federation.transport import FETCHED_STEPS, MEMBER_STEPS, PREFIX, STEPS, Channel, check_identifier
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -70,6 +71,37 @@ class ServerOptions:
 def stream_name(federation: str, channel: Channel) -> str:
     """Return the name of a channel's stream: `HANSA_<federation>_<channel>`."""
     return f"HANSA_{federation}_{channel.value}"
+
+
+def stream_configuration(federation: str, channel: Channel, *, replicas: int) -> dict[str, Any]:
+    """Return what the coordinator asks of the server for one channel: one body per subject, for ever.
+
+    Args:
+        federation: Name in every subject.
+        channel: Which one.
+        replicas: Copies in a cluster.
+    """
+    steps = [step for step, home in STEPS.items() if home is channel]
+    subjects = [f"{PREFIX}.{federation}.*.*.{step}.*" for step in steps]
+    return {
+        "name": stream_name(federation, channel),
+        "subjects": [*subjects, *(f"{subject}.*.*" for subject in subjects)],
+        "retention": "limits",
+        "storage": "file",
+        "discard": "new",
+        "discard_new_per_subject": True,
+        "max_msgs_per_subject": 1,
+        "max_consumers": -1,
+        "max_msgs": -1,
+        "max_bytes": -1,
+        "max_age": 0,
+        "max_msg_size": -1,
+        "num_replicas": replicas,
+        "allow_direct": channel is Channel.INBOX,  # otherwise a permission cannot tell the steps apart
+        "deny_delete": True,
+        "deny_purge": True,
+        "duplicate_window": 120_000_000_000,
+    }
 
 
 def server_binary() -> Path:
@@ -296,8 +328,8 @@ def _accounts(options: ServerOptions) -> dict[str, dict[str, Any]]:
         exports += [{"service": one, "accounts": [own]} for one in services if one.startswith(PREFIX)]
         exports.append({"stream": inbox, "accounts": [own]})
     members = list(accounts)
-    board = [one.replace(MEMBER_INTERFACE, COORDINATOR_INTERFACE) for one in _board_services(federation)]
-    exports += [{"service": one, "accounts": members} for one in board if members]
+    shared = [one.replace(MEMBER_INTERFACE, COORDINATOR_INTERFACE) for one in _shared_services(federation)]
+    exports += [{"service": one, "accounts": members} for one in shared if members]
     coordinator = {"user": _user(options, options.coordinator), "permissions": {"publish": ">", "subscribe": ">"}}
     return {hub: {"jetstream": "enabled", "users": [coordinator], "exports": exports}, **accounts}
 
@@ -305,12 +337,15 @@ def _accounts(options: ServerOptions) -> dict[str, dict[str, Any]]:
 def _member_services(federation: str, member: str) -> list[str]:
     own = [f"{PREFIX}.{federation}.*.*.{step}.{member}" for step in sorted(MEMBER_STEPS)]
     chunks = [f"{subject}.*.*" for subject in own]  # <digest>.<index>
-    return [*own, *chunks, *_board_services(federation)]
+    return [*own, *chunks, *_shared_services(federation)]
 
 
-def _board_services(federation: str) -> list[str]:
-    board = stream_name(federation, Channel.BOARD)
-    interface = [f"CONSUMER.CREATE.{board}.*", f"STREAM.MSG.GET.{board}"]
+def _shared_services(federation: str) -> list[str]:
+    """Return what every member may ask of the streams; no consumer on inbox or post."""
+    board, inbox, post = (stream_name(federation, one) for one in (Channel.BOARD, Channel.INBOX, Channel.POST))
+    fetched = [f"{PREFIX}.{federation}.*.*.{step}.*" for step in sorted(FETCHED_STEPS) if STEPS[step] is Channel.INBOX]
+    interface = [f"CONSUMER.CREATE.{board}.*", f"STREAM.MSG.GET.{board}", f"STREAM.MSG.GET.{post}"]
+    interface += [f"DIRECT.GET.{inbox}.{subject}{chunk}" for subject in fetched for chunk in ("", ".*.*")]
     return [*(f"{MEMBER_INTERFACE}.{one}" for one in interface), f"$JS.FC.{board}.>"]
 
 

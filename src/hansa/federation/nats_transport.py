@@ -1,6 +1,6 @@
 """The transport over NATS JetStream: mutual TLS, one file stream per channel, one stored body per subject.
 
-Streams `HANSA_<federation>_board` and `_inbox` are made by the coordinator with `max_msgs_per_subject = 1`,
+Streams `HANSA_<federation>_board`, `_inbox` and `_post` are made by the coordinator with `max_msgs_per_subject = 1`,
 `discard = new` and `discard_new_per_subject`, so the server itself refuses a second body; deleting and purging are
 denied. A reader is an ephemeral push consumer with flow control that delivers to this node's own inbox; when the
 connection, the server or the consumer's numbering breaks, another starts after the last stream sequence seen.
@@ -23,42 +23,46 @@ import contextlib
 import json
 import logging
 import secrets
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
 import nats.errors
 
 from hansa.errors import MessageError, TransportError
 from hansa.federation.frames import COMMIT, MIN_CHUNK_BYTES, WHOLE, ChunkStore, Commit
 from hansa.federation.nats_connection import Credentials, DisconnectedError, NatsConnection
-from hansa.federation.nats_server import COORDINATOR_INTERFACE, MEMBER_INTERFACE, stream_name
+from hansa.federation.nats_consumer import HEARTBEAT_SECONDS, metadata, numbered
+from hansa.federation.nats_server import (
+    COORDINATOR_INTERFACE,
+    MEMBER_INTERFACE,
+    stream_configuration,
+    stream_name,
+)
 from hansa.federation.transport import (
     PREFIX,
-    STEPS,
     Channel,
     Message,
     Subject,
+    check_fetch,
     check_identifier,
     check_publication,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Awaitable, Callable
     from pathlib import Path
 
-    from nats.aio.client import Client
     from nats.aio.msg import Msg
     from nats.aio.subscription import Subscription
 
 MAX_BODY_BYTES: Final = 64 * 1024 * 1024
-HEARTBEAT_SECONDS: Final = 5.0  # of an idle consumer; three missed ones and it is replaced
 WINDOW: Final = 16  # chunks under way at a time
 _SUBJECT_TAKEN: Final = 10077  # stream store failed; the description says why
 _NOT_YET: Final = frozenset({10008, 10009, 10023})  # JetStream starts, elects a leader, catches up
 _NO_MESSAGE: Final = 10037  # nothing under this subject yet
 _TAKEN_TEXT: Final = "maximum messages per subject exceeded"
-_DELIVERY: Final = "$JS.ACK."  # begins the reply address of every stored message that a consumer delivers
 
 logger = logging.getLogger(__name__)
+Result = TypeVar("Result")
 
 
 class NatsTransport:
@@ -142,16 +146,27 @@ class NatsTransport:
         # Half the limit: a chunk that is fetched again comes back in base64.
         chunk_bytes = max(self._connection.client.max_payload // 2, MIN_CHUNK_BYTES)
         commit = Commit.of(body, chunk_bytes=chunk_bytes)
-        window = asyncio.Semaphore(WINDOW)
+        subjects = commit.chunk_subjects(text)
 
-        async def store(index: int, chunk_subject: str) -> None:
-            async with window:
-                await self._store(chunk_subject, body[index * chunk_bytes : (index + 1) * chunk_bytes])
+        async def store(index: int) -> bool:
+            return await self._store(subjects[index], body[index * chunk_bytes : (index + 1) * chunk_bytes])
 
-        async with asyncio.TaskGroup() as group:
-            for index, chunk_subject in enumerate(commit.chunk_subjects(text)):
-                group.create_task(store(index, chunk_subject))
+        await _in_window(store, len(subjects))
         return await self._store(text, commit.to_bytes())
+
+    async def fetch(self, subject: Subject) -> bytes | None:
+        """Return the body stored under `subject`, or None; see `Transport.fetch`. Waits through disconnections.
+
+        Raises:
+            MessageError: What is stored there is no body: malformed, too large, or a chunk is missing or wrong.
+            TransportError: This node may not fetch that step, or this connection was closed.
+        """
+        check_fetch(subject, node=self._node, coordinator=self._coordinator)
+        text = subject.to_text(self._federation)
+        frame = await self._stored(subject.channel, text)
+        if frame is None:
+            return None
+        return await self._body(subject.channel, text, frame, ChunkStore(0))
 
     def board(self, *, after: int = 0) -> AsyncGenerator[Message]:
         """Yield the board from sequence `after` + 1; ends when this connection closes."""
@@ -182,28 +197,8 @@ class NatsTransport:
         await self._connection.close()
 
     async def _make_stream(self, channel: Channel, replicas: int) -> None:
-        name = stream_name(self._federation, channel)
-        steps = [step for step, home in STEPS.items() if home is channel]
-        subjects = [f"{PREFIX}.{self._federation}.*.*.{step}.*" for step in steps]
-        configuration = {
-            "name": name,
-            "subjects": [*subjects, *(f"{subject}.*.*" for subject in subjects)],
-            "retention": "limits",
-            "storage": "file",
-            "discard": "new",
-            "discard_new_per_subject": True,
-            "max_msgs_per_subject": 1,
-            "max_consumers": -1,
-            "max_msgs": -1,
-            "max_bytes": -1,
-            "max_age": 0,
-            "max_msg_size": -1,
-            "num_replicas": replicas,
-            "deny_delete": True,
-            "deny_purge": True,
-            "duplicate_window": 120_000_000_000,
-        }
-        await self._ask(f"STREAM.CREATE.{name}", configuration)
+        configuration = stream_configuration(self._federation, channel, replicas=replicas)
+        await self._ask(f"STREAM.CREATE.{configuration['name']}", configuration)
 
     async def _store(self, subject: str, payload: bytes) -> bool:
         """Publish until the server has answered; only this node writes here, so "taken" after doubt is success."""
@@ -283,8 +278,8 @@ class NatsTransport:
         try:
             subscription = await client.subscribe(deliver, cb=receive, pending_msgs_limit=0, pending_bytes_limit=0)
             await self._create_consumer(channel, name, deliver, after)
-            async for message in _numbered(queue, client):
-                sequence, _, time_ns = _metadata(message.reply)
+            async for message in numbered(queue, client):
+                sequence, _, time_ns = metadata(message.reply)
                 yield sequence, time_ns, message.subject, message.data
         except (TimeoutError, nats.errors.Error) as error:
             logger.info("%s: reading starts again after %s", channel, type(error).__name__)
@@ -324,47 +319,55 @@ class NatsTransport:
         if frame[:1] != COMMIT:
             raise MessageError("frame: expected a leading byte 0 or 1")
         commit = Commit.from_bytes(frame, max_body_bytes=self._max_body_bytes)
-        pieces = []
-        for chunk_subject in commit.chunk_subjects(subject):
-            chunk = chunks.take(chunk_subject)
-            pieces.append(chunk if chunk is not None else await self._fetch(channel, chunk_subject))
-        return commit.assemble(pieces)
+        subjects = commit.chunk_subjects(subject)
 
-    async def _fetch(self, channel: Channel, subject: str) -> bytes:
-        """Return a stored chunk that came before this reading began, or was forgotten."""
-        stream = stream_name(self._federation, channel)
-        try:
-            answer = await self._ask(f"STREAM.MSG.GET.{stream}", {"last_by_subj": subject})
-        except TransportError as error:
-            raise MessageError(f"body: the chunk {subject} is missing") from error
-        if "message" not in answer:
-            raise MessageError(f"body: the chunk {subject} is missing")
-        return base64.b64decode(answer["message"].get("data", ""))
+        async def piece(index: int) -> bytes:
+            chunk = chunks.take(subjects[index])
+            if chunk is None:  # it came before this reading began, or was forgotten
+                chunk = await self._stored(channel, subjects[index])
+            if chunk is None:
+                raise MessageError(f"body: the chunk {subjects[index]} is missing")
+            return commit.check_chunk(index, chunk)
 
+        return commit.assemble(await _in_window(piece, len(subjects)))
 
-async def _numbered(queue: asyncio.Queue[Msg | None], client: Client) -> AsyncGenerator[Msg]:
-    """Yield a consumer's messages until its numbering or the connection breaks; answer its flow control."""
-    delivered = 0
-    while True:
-        async with asyncio.timeout(3 * HEARTBEAT_SECONDS):
-            message = await queue.get()
-        if message is None:
-            return
-        # The reply address is the server's word. The headers of a stored message are its writer's: a "Status" is a lie.
-        if not message.reply.startswith(_DELIVERY):
-            if message.reply:
-                await client.publish(message.reply)  # flow control: all before it was consumed
-            elif int((message.headers or {}).get("Nats-Last-Consumer", delivered)) != delivered:
-                return
-            continue
-        if _metadata(message.reply)[1] != delivered + 1:
-            return
-        delivered += 1
-        yield message
+    async def _stored(self, channel: Channel, subject: str) -> bytes | None:
+        """Return what is stored under one subject of the wire, or None; from the stream's leader, the newest truth."""
+        if channel is Channel.INBOX and not self._coordinator:
+            return await self._direct(subject)
+        question = {"last_by_subj": subject}
+        answer = await self._ask(f"STREAM.MSG.GET.{stream_name(self._federation, channel)}", question)
+        return base64.b64decode(answer["message"].get("data", "")) if "message" in answer else None
+
+    async def _direct(self, subject: str) -> bytes | None:
+        """Return an upload, or None; from any server that has the stream, so perhaps a moment late in a cluster."""
+        stream = stream_name(self._federation, Channel.INBOX)
+        while True:
+            try:
+                answer = await self._connection.request(f"{MEMBER_INTERFACE}.DIRECT.GET.{stream}.{subject}", b"")
+            except (DisconnectedError, TimeoutError):
+                continue
+            headers = answer.headers or {}
+            if "Nats-Sequence" in headers:  # the server's, beside whatever headers the writer stored
+                return answer.data
+            if headers.get("Status") == "404":
+                return None
+            await asyncio.sleep(0.05)  # the coordinator has not made the stream yet, or it is recovering
 
 
-def _metadata(reply: str) -> tuple[int, int, int]:
-    """Return (stream sequence, consumer sequence, time in ns) of `$JS.ACK...`, in its short or its long form."""
-    tokens = reply.split(".")
-    first = 5 if len(tokens) == 9 else 7
-    return int(tokens[first]), int(tokens[first + 1]), int(tokens[first + 2])
+async def _in_window(work: Callable[[int], Awaitable[Result]], count: int) -> list[Result]:
+    """Return `work(0) ... work(count - 1)`, some under way at a time; raise what the first to fail raised."""
+    window = asyncio.Semaphore(WINDOW)
+
+    async def one(index: int) -> Result:
+        async with window:
+            return await work(index)
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(one(index)) for index in range(count)]
+    except* (MessageError, TransportError) as errors:
+        failed = errors.exceptions[0]
+    else:
+        return [task.result() for task in tasks]
+    raise failed

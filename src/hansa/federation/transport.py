@@ -1,4 +1,4 @@
-"""How messages travel: two ordered, durable streams and one body per subject.
+"""How messages travel: three ordered, durable streams and one body per subject.
 
 A message's address is `hansa.<federation>.<epoch>.<session>.<step>.<sender>`; every part is `[a-z0-9-]{1,40}`.
 The step alone decides the channel:
@@ -7,12 +7,18 @@ The step alone decides the channel:
 |---|---|---|---|
 | board | setup, halves | each member, under its own name | everyone |
 | board | epoch, announce, cohort, certificate, recover, result, died | coordinator | everyone |
-| inbox | upload, agree, open, shares | each member, under its own name | coordinator |
+| inbox | upload, agree, open, shares | each member, under its own name | coordinator; by address: `upload` |
+| post | deal | each member, under its own name | nobody follows it; by address: everyone |
+
+The post carries bulky bodies from one member to another: the session part names the recipient (`setup-1-to-3`), who
+fetches the body by its address when it needs it, so that nobody is sent what is not for it. Uploads may be fetched
+too, so that everybody can add them again; what opens them (`open`, `shares`) goes to the coordinator alone.
 
 Guarantees: a message that was accepted stays, keeps its sequence and its time, and is the only one ever on its
-subject; a reader sees a channel in sequence order, without loss or repetition, over restarts of either side.
-Does NOT guarantee: that a body is well formed or honestly written (signatures do), or that the server's operator
-shows every reader the same stream (the transparency log does).
+subject; a reader sees a channel in sequence order, without loss or repetition, over restarts of either side; what
+was accepted can be fetched.
+Does NOT guarantee: secrecy of what may be fetched (seal it); that a body is well formed or honestly written
+(signatures do); or that the server's operator shows every reader the same stream (the transparency log does).
 """
 
 from __future__ import annotations
@@ -23,7 +29,7 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, Protocol, Self
 
-from hansa.errors import MessageError
+from hansa.errors import MessageError, TransportError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping
@@ -37,6 +43,7 @@ class Channel(StrEnum):
 
     BOARD = "board"
     INBOX = "inbox"
+    POST = "post"
 
 
 STEPS: Final[Mapping[str, Channel]] = MappingProxyType(
@@ -54,12 +61,15 @@ STEPS: Final[Mapping[str, Channel]] = MappingProxyType(
         "agree": Channel.INBOX,
         "open": Channel.INBOX,
         "shares": Channel.INBOX,
+        "deal": Channel.POST,
     }
 )
 MEMBER_STEPS: Final = frozenset(
-    {"setup", "halves"} | {step for step, channel in STEPS.items() if channel is Channel.INBOX}
+    {"setup", "halves"} | {step for step, channel in STEPS.items() if channel is not Channel.BOARD}
 )
 """Steps that a member may publish, under its own name only; the coordinator may publish every step."""
+FETCHED_STEPS: Final = frozenset({"upload"} | {step for step, channel in STEPS.items() if channel is not Channel.INBOX})
+"""Steps that a member may fetch by address; the coordinator may fetch every step."""
 
 
 def check_identifier(text: str, *, what: str) -> str:
@@ -135,7 +145,7 @@ class Message:
 
 
 class Transport(Protocol):
-    """One node's connection to the federation's two channels."""
+    """One node's connection to the federation's channels."""
 
     @property
     def node(self) -> str:
@@ -162,11 +172,35 @@ class Transport(Protocol):
     def inbox(self, *, after: int = 0) -> AsyncGenerator[Message]:
         """Yield every message of the inbox with a sequence above `after`; refused to a member."""
 
+    async def fetch(self, subject: Subject) -> bytes | None:
+        """Return the body stored under `subject`, or None if there is none yet.
+
+        Args:
+            subject: Anybody's. A member's step is one of `FETCHED_STEPS`.
+
+        Raises:
+            MessageError: What is stored there is no body: malformed, too large, or a chunk is missing or wrong.
+            TransportError: This node may not fetch that step, or the connection was closed.
+        """
+
     async def head(self, channel: Channel) -> int:
         """Return the sequence of the channel's newest message, 0 if it has none: a reader there has caught up."""
 
     async def close(self) -> None:
         """End every reading and the connection; accepted messages stay."""
+
+
+def check_fetch(subject: Subject, *, node: str, coordinator: bool) -> None:
+    """Refuse a subject that `node` may not fetch; the server holds the same rule.
+
+    Raises:
+        TransportError: A member asks for a step that goes to the coordinator alone.
+    """
+    if not coordinator and subject.step not in FETCHED_STEPS:
+        raise TransportError(
+            f"{node}: fetch: step {subject.step!r} goes to the coordinator alone; a member may fetch "
+            f"{', '.join(sorted(FETCHED_STEPS))}"
+        )
 
 
 def check_publication(subject: Subject, *, node: str, coordinator: bool) -> None:
