@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import msgspec
 import numpy as np
 
 from hansa.errors import EquivocationError
+from hansa.protocol.dealing import deal, dealt_share
 from hansa.protocol.epoch import EpochKeys
 from hansa.protocol.messages import Cohort, Manifest, Payload, seal_envelope
 from hansa.protocol.secure_sum import SecureSum
@@ -19,6 +21,7 @@ from simulator import BAR_NS, DAY_NS, limits, signing_key
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from hansa.crypto.ring import RingElement
     from hansa.protocol.limits import Limits, PurposeLimit
 
 EPOCH = "e1-abababababab"
@@ -39,6 +42,22 @@ class MemoryFacts:
             raise EquivocationError(key)
 
 
+@lru_cache(maxsize=16)
+def ring_keys(members: tuple[str, ...], threshold: int) -> dict[str, tuple[RingElement, dict[str, RingElement]]]:
+    """Return each member's ring key and its shares of all keys, dealt from fixed seeds."""
+    dealings = {
+        name: deal(hashlib.sha256(b"ring" + name.encode()).digest(), holders=members, threshold=threshold)
+        for name in members
+    }
+    return {
+        holder: (
+            dealings[holder].secret,
+            {name: dealt_share(one.seeds[holder], one.corrections.get(holder, b"")) for name, one in dealings.items()},
+        )
+        for holder in members
+    }
+
+
 def epoch_keys(rules: Limits) -> dict[str, EpochKeys]:
     def secret(one: str, other: str) -> bytes:
         return hashlib.sha256("|".join(sorted((one, other))).encode()).digest()
@@ -50,6 +69,7 @@ def epoch_keys(rules: Limits) -> dict[str, EpochKeys]:
             rules.members,
             {peer: secret(name, peer) for peer in rules.members if peer != name},
             hashlib.sha256(b"noise" + name.encode()).digest(),
+            *ring_keys(rules.members, rules.threshold)[name],
         )
         for name in rules.members
     }

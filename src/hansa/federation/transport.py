@@ -5,7 +5,7 @@ The step alone decides the channel:
 
 | channel | steps | written by | read by |
 |---|---|---|---|
-| board | setup, halves | each member, under its own name | everyone |
+| board | setup, halves, probe, complaint, answer, reveal | each member, under its own name | everyone |
 | board | epoch, announce, cohort, certificate, recover, result, died | coordinator | everyone |
 | inbox | upload, agree, open, shares | each member, under its own name | coordinator; by address: `upload` |
 | post | deal | each member, under its own name | nobody follows it; by address: everyone |
@@ -50,6 +50,10 @@ STEPS: Final[Mapping[str, Channel]] = MappingProxyType(
     {
         "setup": Channel.BOARD,
         "halves": Channel.BOARD,
+        "probe": Channel.BOARD,
+        "complaint": Channel.BOARD,
+        "answer": Channel.BOARD,
+        "reveal": Channel.BOARD,
         "epoch": Channel.BOARD,
         "announce": Channel.BOARD,
         "cohort": Channel.BOARD,
@@ -65,7 +69,8 @@ STEPS: Final[Mapping[str, Channel]] = MappingProxyType(
     }
 )
 MEMBER_STEPS: Final = frozenset(
-    {"setup", "halves"} | {step for step, channel in STEPS.items() if channel is not Channel.BOARD}
+    {"setup", "halves", "probe", "complaint", "answer", "reveal"}
+    | {step for step, channel in STEPS.items() if channel is not Channel.BOARD}
 )
 """Steps that a member may publish, under its own name only; the coordinator may publish every step."""
 FETCHED_STEPS: Final = frozenset({"upload"} | {step for step, channel in STEPS.items() if channel is not Channel.INBOX})
