@@ -125,7 +125,7 @@ FAULTS: dict[str, tuple[Callable[[str, int], Tamper], str]] = {
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-@pytest.mark.parametrize(("members", "colluders"), [(4, 1), (5, 1), (10, 3)])
+@pytest.mark.parametrize(("members", "colluders"), [(4, 1), (5, 1), pytest.param(10, 3, marks=pytest.mark.slow)])
 def test_who_spoils_the_set_up_is_named_and_the_epoch_comes_up_without_it(
     federations: Callable[..., Crooked], fault: str, members: int, colluders: int
 ) -> None:
