@@ -20,6 +20,7 @@ from hansa.model.design import feature_names
 from hansa.model.network import parameter_count
 from hansa.protocol.epoch import EpochKeys
 from hansa.protocol.privacy import epsilon
+from players import ring_keys
 from simulator import BAR_NS, DAY_NS, Vectors, signing_key, vector
 from small_market import AS_OF_NS, BASKETS, HISTORY_DAYS, MEASURES, constitution, manifest_of
 
@@ -111,7 +112,8 @@ class Till:
         )
         others = [name for name in self.limits.members if name != "m0"]
         secrets = {name: derive(bytes(32), name.encode()) for name in others}
-        self.keys = EpochKeys("e1", bytes(32), self.limits.members, secrets, bytes(32))
+        ring = ring_keys(self.limits.members, self.limits.threshold)["m0"]
+        self.keys = EpochKeys("e1", bytes(32), self.limits.members, secrets, bytes(32), *ring)
 
     def pay(self, request: Request) -> None:
         manifest: Manifest = manifest_of(request, RULES)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from typing import TYPE_CHECKING
 
 import msgspec
 import numpy as np
@@ -13,11 +14,14 @@ from crooked import changed, opened, posting_junk, probing_falsely, sealing_junk
 from hansa.crypto.agreement import EncryptionKey
 from hansa.crypto.ring_parameters import PRIMES
 from hansa.errors import EquivocationError, HansaError, MessageError, RefusedError, SignatureError
+from hansa.protocol.dealer import pair_halves_info
 from hansa.protocol.dealing import dealt_share
-from hansa.protocol.epoch import EpochKeys, pair_halves_info
 from hansa.protocol.messages import Answer, Complaint, Epoch, Halves, Probe, Reveal, Setup
 from players import EPOCH, from_member
 from simulator import limits
+
+if TYPE_CHECKING:
+    from hansa.protocol.epoch import EpochKeys
 
 
 def same(one: EpochKeys, other: EpochKeys) -> bool:

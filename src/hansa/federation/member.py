@@ -13,7 +13,15 @@ import hashlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, Protocol
 
-from hansa.errors import EquivocationError, HansaError, ProtocolError, RefusedError, StoreError, TransportError
+from hansa.errors import (
+    EquivocationError,
+    HansaError,
+    MessageError,
+    ProtocolError,
+    RefusedError,
+    StoreError,
+    TransportError,
+)
 from hansa.federation.transport import Message, Subject
 from hansa.protocol.closing import Closures
 from hansa.protocol.epoch import MemberEpoch, Outgoing
@@ -183,8 +191,14 @@ class MemberNode:
                 return []
 
     async def _collect(self, transport: Transport) -> None:
+        """Fetch what the set-up waits for; what its sender spoilt is as good as not sent."""
         for subject in self.wanted():
-            await self._publish(transport, self.collected(subject, await transport.fetch(subject)))
+            try:
+                body = await transport.fetch(subject)
+            except MessageError as error:
+                self._records.note(self._clock(), subject.session, subject.step, f"{type(error).__name__}: {error}")
+                body = None
+            await self._publish(transport, self.collected(subject, body))
 
     async def _send(self, transport: Transport, session: str, step: str, body: bytes) -> None:
         with self._store.transaction():
