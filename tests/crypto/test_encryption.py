@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -24,6 +26,7 @@ from hansa.crypto.prg import add_limb_mask, expand
 from hansa.crypto.ring import add_elements, scale_element, ternary_secret, uniform_element
 from hansa.errors import IdentityError, MessageError, ProtocolError
 
+VECTORS = json.loads((Path(__file__).parents[1] / "vectors" / "encryption.json").read_text())
 CRS = hashlib.sha256(b"session").digest()
 
 
@@ -40,6 +43,33 @@ def book_session() -> tuple[list[int], list[int]]:
     """The two blocks' public elements as coefficients mod Q."""
     blocks = [np.array(book.uniform_residues(CRS, block), dtype=np.uint32) for block in range(2)]
     return book.coefficients(blocks[0]), book.coefficients(blocks[1])
+
+
+@pytest.mark.parametrize("claim", sorted(VECTORS["sessions"]))
+def test_a_session_has_its_published_bytes(claim: str) -> None:
+    vector = VECTORS["sessions"][claim]
+    if vector["is_wide"]:
+        steps = np.array([(-1) ** i * (2**44 - 1 - i) for i in range(vector["length"])])
+    else:
+        steps = 37 * np.arange(vector["length"]) % 8001 - 4000
+    crs, secret, errors, floods = (
+        bytes.fromhex(VECTORS[f"{name}_seed"]) for name in ("crs", "secret", "error", "flood")
+    )
+    key, limbs = ternary_secret(secret), pack(steps, is_wide=vector["is_wide"])
+    data = encrypt(limbs, secret=key, crs_seed=crs, error_seed=errors)
+    assert len(data) == ciphertext_bytes(limbs.shape[1]) == vector["ciphertext"]["bytes"]
+    answer = partial_decryption(limbs.shape[1], share=key, crs_seed=crs, flood_seed=floods)
+    for name, wire in (("ciphertext", data), ("partial", answer)):
+        assert wire[:16].hex() == vector[name]["first"]
+        assert hashlib.sha256(wire).hexdigest() == vector[name]["sha256"]
+    total = empty_total(limbs.shape[1])
+    add_ciphertext(total, data)
+    add_ciphertext(total, answer)
+    assert hashlib.sha256(total.astype("<u4").tobytes()).hexdigest() == vector["total_sha256"]
+    decoded = decode(total)
+    assert hashlib.sha256(decoded.limbs.astype("<u8").tobytes()).hexdigest() == vector["limbs_sha256"]
+    assert decoded.noise == pytest.approx(vector["noise"], rel=1e-9)
+    assert np.array_equal(unpack(decoded.limbs, len(steps), is_wide=vector["is_wide"]), steps)
 
 
 # One full block and a cut one, places at the borders of both.
