@@ -21,7 +21,7 @@ from hansa.crypto.encryption import add_ciphertext, decode, empty_total, encrypt
 from hansa.crypto.lanes import pack, unpack
 from hansa.crypto.prg import add_limb_masks
 from hansa.crypto.ring import add_elements, ternary_secret
-from hansa.crypto.sampling import GaussianTable, sample
+from hansa.crypto.sampling import GaussianTable, add_sample
 from hansa.protocol.encoding import quantise
 from hansa.protocol.limits import PurposeLimit
 
@@ -68,7 +68,7 @@ class Clock:
 
 def upload(clock: Clock, vector: np.ndarray, table: GaussianTable, peers: int) -> tuple[np.ndarray, bytes]:
     steps = clock.time("quantise", lambda: quantise(vector, PURPOSE))
-    steps = clock.time("noise", lambda: np.add(steps, sample(table, steps.size, seed("noise")), out=steps))
+    clock.time("noise", lambda: add_sample(steps, table, seed("noise")))
     limbs = clock.time("pack", lambda: pack(steps, is_wide=False))
     masks = [(seed(f"mask {k}"), bool(k % 2)) for k in range(peers)]
     clock.time(f"masks, {peers} peers", lambda: add_limb_masks(limbs, masks))
