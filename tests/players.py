@@ -15,9 +15,9 @@ from hansa.crypto.ring import ternary_secret
 from hansa.errors import EquivocationError
 from hansa.protocol.encoding import is_wide, sum_from_bytes
 from hansa.protocol.epoch import EpochKeys
-from hansa.protocol.messages import Cohort, Manifest, Payload, seal_envelope
+from hansa.protocol.messages import Cohort, Manifest, Payload, Upload, open_envelope, seal_envelope
 from hansa.protocol.secure_sum import SecureSum
-from hansa.protocol.session import MemberSession, build_upload, facts_label, session_label
+from hansa.protocol.session import MemberSession, build_upload, facts_label, session_label, upload_limit
 from simulator import BAR_NS, DAY_NS, limits, signing_key
 
 if TYPE_CHECKING:
@@ -170,11 +170,13 @@ class Table:
         return cohort
 
     def agree(self, names: Sequence[str] | None = None) -> None:
+        """Show the cohort to `names` (else all in it); in three exchanges take their agreements."""
         cohort = self.sum.cohort or self.propose()
         for name in names or cohort.members:
             body = self.sessions[name].on_cohort(from_coordinator(cohort))
-            assert body is not None
-            self.sum.add_agreement(name, body)
+            assert (body is not None) == (self.sum.exchanges == 3)
+            if body is not None:
+                self.sum.add_agreement(name, body)
 
     def call(self) -> bytes:
         """Publish the next call."""
@@ -206,6 +208,11 @@ def table_after_upload(dropped: Sequence[str] = (), *, rules: Limits | None = No
     table = Table(rules or limits())
     table.upload([name for name in table.rules.members if name not in dropped])
     return table
+
+
+def upload_of(table: Table, name: str) -> Upload:
+    limit = upload_limit(table.manifest, table.rules)
+    return open_envelope(table.uploads[name], Upload, sender=name, key=signing_key(name).public, limit=limit)
 
 
 SpanChange = dict[str, object]

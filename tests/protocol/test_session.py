@@ -5,41 +5,41 @@ from __future__ import annotations
 import hashlib
 
 import msgspec
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hansa.crypto.encryption import ciphertext_bytes
 from hansa.errors import (
     EquivocationError,
-    HansaError,
     IdentityError,
-    MessageError,
     RefusedError,
-    SignatureError,
 )
 from hansa.protocol.masking import mask_seed
 from hansa.protocol.messages import (
     Agreement,
-    Certificate,
+    Call,
     Cohort,
     Opening,
     Shares,
-    Upload,
     encode,
     open_envelope,
 )
 from hansa.protocol.session import (
-    certificate_limit,
-    check_certificate,
+    call_limit,
+    call_step,
     facts_label,
+    open_step,
+    opening_limit,
     recover_limit,
+    result_limit,
     session_label,
+    shares_limit,
     upload_limit,
 )
-from players import EPOCH, Table, from_coordinator, from_member, manifest, table_after_upload
-from simulator import limits, signing_key
-
-COORDINATOR = "coordinator"
+from players import EPOCH, Table, from_coordinator, from_member, manifest, table_after_upload, upload_of
+from simulator import limits, purpose, signing_key
 
 
 def agreed(table: Table, cohort: Cohort, names: tuple[str, ...]) -> list[bytes]:
@@ -66,17 +66,37 @@ def test_facts_of_two_epochs_never_meet() -> None:
     assert facts_label("e1-ab", "r1-0-gram-a1") != facts_label("e2-ab", "r1-0-gram-a1")
 
 
-@pytest.mark.parametrize("members", [4, 7, 40])
-def test_real_messages_stay_within_their_limits(members: int) -> None:
-    table = table_after_upload(("m1",), rules=limits(members, 0))
-    limit = upload_limit(6, members)
-    upload = open_envelope(table.uploads["m0"], Upload, sender="m0", key=signing_key("m0").public, limit=limit)
+def test_the_steps_of_calls_and_openings_are_numbered_after_the_first() -> None:
+    assert [call_step(number) for number in range(3)] == ["call", "call-1", "call-2"]
+    assert [open_step(number) for number in range(3)] == ["open", "open-1", "open-2"]
+
+
+@pytest.mark.parametrize(("members", "colluders"), [(4, 0), (7, 1), (16, 0)])
+def test_real_messages_stay_within_their_limits(members: int, colluders: int) -> None:
+    table = table_after_upload(("m1",), rules=limits(members, colluders))
+    upload = upload_of(table, "m0")
     assert set(upload.commitments) == set(table.rules.members) - {"m0"}
+    assert len(encode(upload)) <= upload_limit(table.manifest, table.rules)
     table.agree()
-    certificate = table.sum.certificate()
-    assert certificate is not None
-    assert len(encode(certificate)) <= certificate_limit(members)
-    assert len(encode(table.sum.recover())) <= recover_limit(members)
+    call = table.sum.next_call()
+    assert call is not None
+    assert len(encode(call)) <= call_limit(members)
+    table.sum.note_call(call)
+    opening = table.sessions[call.decryptors[0]].on_call(from_coordinator(call))
+    assert opening is not None
+    assert len(opening) <= opening_limit(table.manifest, table.rules)
+    recover = from_coordinator(table.sum.recover())
+    assert len(recover) <= recover_limit(members)
+    for name in table.sum.uploaded[1:]:
+        table.sum.add_opening(name, table.sessions[name].on_call(from_coordinator(call)) or b"")
+    assert table.sum.missing() == ("m0",)
+    shares = table.sessions["m2"].on_recover(from_coordinator(table.sum.recover()))
+    assert shares is not None
+    assert len(shares) <= shares_limit(members)
+    table.sum.add_opening("m0", opening)
+    result = table.sum.result()
+    assert result is not None
+    assert len(encode(result)) <= result_limit(table.manifest, table.rules)
 
 
 def test_a_member_uploads_one_body_for_ever() -> None:
@@ -211,28 +231,45 @@ def test_a_refused_second_cohort_does_not_shut_out_the_first() -> None:
         with pytest.raises(EquivocationError):
             table.sessions[name].on_cohort(second)
     table.open(cohort.members)
-    assert table.words().tolist() == table.expected(cohort.members).tolist()
+    assert np.array_equal(table.opened(), table.expected(cohort.members))
 
 
-def certificate_body(table: Table, agreements: list[bytes], root: bytes | None = None) -> bytes:
+def call_body(table: Table, agreements: list[bytes] | None = None, **changes: object) -> bytes:
+    """Return a first call of the table's cohort with these signatures, whether it is a good one or not."""
     cohort = table.sum.cohort
     assert cohort is not None
-    return from_coordinator(Certificate(table.sum.digest, root or cohort.root(), tuple(agreements)))
+    names = cohort.members[: table.rules.threshold]
+    if agreements is None:
+        agreements = agreed(table, cohort, cohort.members[: table.rules.quorum])
+    call = Call(table.sum.digest, cohort.root(), 0, names, tuple(agreements))
+    return from_coordinator(msgspec.structs.replace(call, **changes))
 
 
-def test_a_certificate_opens_seeds_towards_dropped_peers_only() -> None:
+def opening_of(table: Table, name: str, body: bytes | None) -> Opening:
+    assert body is not None
+    limit = opening_limit(table.manifest, table.rules)
+    return open_envelope(body, Opening, sender=name, key=signing_key(name).public, limit=limit)
+
+
+def test_a_call_opens_a_partial_and_seeds_towards_dropped_peers_only() -> None:
     table = table_after_upload(("m4",))
     table.agree()
-    body = table.sessions["m0"].on_certificate(table.certify())
-    assert body is not None
-    opening = open_envelope(body, Opening, sender="m0", key=signing_key("m0").public)
+    opening = opening_of(table, "m0", table.sessions["m0"].on_call(table.call()))
     assert opening.seeds == {"m4": mask_seed(table.keys["m0"].pair_secrets["m4"], table.sum.digest)}
+    assert len(opening.partial) == ciphertext_bytes(32)
+    assert (opening.number, opening.root) == (0, table.propose().root())
 
 
-def test_a_certificate_opens_nothing_if_nobody_dropped() -> None:
-    table = table_after_upload()
-    table.agree()
-    assert table.sessions["m0"].on_certificate(table.certify()) is None
+def test_who_is_not_called_gives_seeds_alone_and_nothing_if_nobody_dropped() -> None:
+    dropped = table_after_upload(("m6",), rules=limits(7, 0))
+    dropped.agree()
+    call = dropped.call()
+    opening = opening_of(dropped, "m5", dropped.sessions["m5"].on_call(call))
+    assert set(opening.seeds) == {"m6"}
+    assert opening.partial == b""
+    full = table_after_upload(rules=limits(7, 0))
+    full.agree()
+    assert full.sessions["m6"].on_call(full.call()) is None
 
 
 def test_repeated_signatures_count_once() -> None:
@@ -241,7 +278,7 @@ def test_repeated_signatures_count_once() -> None:
     cohort = table.propose()
     twice = agreed(table, cohort, ("m0", "m0", "m1", "m1"))
     with pytest.raises(RefusedError, match="expected 4 members of the cohort, got 2"):
-        table.sessions["m0"].on_certificate(certificate_body(table, twice))
+        table.sessions["m0"].on_call(call_body(table, twice))
 
 
 @pytest.mark.parametrize("signers", [("m0", "m1", "m2"), ()])
@@ -250,50 +287,67 @@ def test_too_few_signatures_open_nothing(signers: tuple[str, ...]) -> None:
     table.agree()
     few = agreed(table, table.propose(), signers)
     with pytest.raises(RefusedError, match="expected 4"):
-        table.sessions["m0"].on_certificate(certificate_body(table, few))
+        table.sessions["m0"].on_call(call_body(table, few))
 
 
-def test_foreign_forged_or_superfluous_signatures_open_nothing() -> None:
+def test_a_call_of_another_cohort_or_manifest_opens_nothing() -> None:
     table = table_after_upload(("m4",))
     table.agree()
-    cohort = table.propose()
-    good = agreed(table, cohort, ("m0", "m1", "m2"))
-    payload = Agreement(table.sum.digest, cohort.root())
-    elsewhere = Agreement(b"\0" * 32, cohort.root())
-    cases: list[tuple[bytes, type[HansaError]]] = [
-        (from_member("m4", payload), RefusedError),
-        (from_member(COORDINATOR, payload), RefusedError),
-        (from_member("m3", payload, signer="m0"), SignatureError),
-        (from_member("m3", elsewhere), RefusedError),
-        (from_member("m3", Agreement(table.sum.digest, b"\0" * 32)), RefusedError),
-        (b"\xff", MessageError),
-    ]
-    for extra, error in cases:
-        with pytest.raises(error):
-            table.sessions["m0"].on_certificate(certificate_body(table, [*good, extra]))
-    with pytest.raises(RefusedError, match="more signatures"):
-        check_certificate(
-            Certificate(table.sum.digest, cohort.root(), tuple(good * 2)), cohort=cohort, limits=table.rules
-        )
-    with pytest.raises(RefusedError, match="another cohort"):
-        table.sessions["m0"].on_certificate(certificate_body(table, good, root=b"\0" * 32))
-    assert f"{EPOCH}/{table.manifest.session}/certified" not in table.facts["m0"].values
+    with pytest.raises(RefusedError, match="cohort that was published"):
+        table.sessions["m0"].on_call(call_body(table, root=b"\0" * 32))
+    with pytest.raises(RefusedError, match="another manifest"):
+        table.sessions["m0"].on_call(call_body(table, manifest=b"\0" * 32))
+    assert not table.sessions["m0"].has_opened
 
 
-def test_a_certificate_before_the_cohort_opens_nothing() -> None:
+def test_a_call_before_the_cohort_opens_nothing() -> None:
     table = table_after_upload(("m4",))
-    table.agree(["m0", "m1", "m2", "m3"])
+    table.agree()
     with pytest.raises(RefusedError, match="before a cohort"):
-        table.session("m0").on_certificate(table.certify())
+        table.session("m0").on_call(table.call())
+
+
+def test_a_later_call_before_the_first_opens_nothing() -> None:
+    table = table_after_upload(("m4",))
+    table.agree()
+    with pytest.raises(RefusedError, match="before the first"):
+        table.sessions["m0"].on_call(call_body(table, [], number=1))
 
 
 def test_a_member_that_did_not_sign_opens_nothing() -> None:
     table = table_after_upload(("m4",))
     table.agree()
-    certificate = table.certify()
+    call = table.call()
     del table.facts["m0"].values[f"{EPOCH}/{table.manifest.session}/agreed"]
-    with pytest.raises(RefusedError, match="not signed"):
-        table.sessions["m0"].on_certificate(certificate)
+    with pytest.raises(RefusedError, match="not agreed"):
+        table.sessions["m0"].on_call(call)
+
+
+def test_the_same_call_has_the_same_answer_after_a_restart() -> None:
+    table = table_after_upload(("m4",))
+    table.agree()
+    call = table.call()
+    first = table.sessions["m0"].on_call(call)
+    assert table.sessions["m0"].on_call(call) == first
+    again = table.session("m0")
+    assert again.has_opened
+    again.on_cohort(from_coordinator(table.propose()))
+    assert again.on_call(call) == first
+
+
+def test_one_call_is_answered_under_a_number_whatever_comes_and_however_often_the_member_restarts() -> None:
+    table = table_after_upload(rules=limits(7, 1))
+    table.agree()
+    call = table.call()
+    other = call_body(table, decryptors=table.rules.members[1:6])
+    first = table.sessions["m1"].on_call(call)
+    with pytest.raises(EquivocationError, match="second call 0"):
+        table.sessions["m1"].on_call(other)
+    again = table.session("m1")
+    again.on_cohort(from_coordinator(table.propose()))
+    with pytest.raises(EquivocationError, match="second call 0"):
+        again.on_call(other)
+    assert again.on_call(call) == first, "a refused second call does not shut out the first"
 
 
 def recovery(table: Table, **changes: object) -> bytes:
@@ -315,10 +369,10 @@ def test_shares_are_of_vanished_members_towards_dropped_peers_only() -> None:
     assert {name: set(towards) for name, towards in shares.items()} == {"m5": {"m6"}}
 
 
-def test_recovery_before_the_certificate_is_refused() -> None:
+def test_recovery_before_an_answered_call_is_refused() -> None:
     table = vanished_table()
-    del table.facts["m0"].values[f"{EPOCH}/{table.manifest.session}/certified"]
-    with pytest.raises(RefusedError, match="no quorum has certified"):
+    del table.facts["m0"].values[f"{EPOCH}/{table.manifest.session}/called/0"]
+    with pytest.raises(RefusedError, match="before a call that we have answered"):
         table.sessions["m0"].on_recover(recovery(table))
 
 
@@ -327,7 +381,7 @@ def test_recovery_of_a_dropped_peer_or_of_another_cohort_is_refused() -> None:
     packages = table.sum.recover().packages
     with pytest.raises(RefusedError, match="not in the cohort"):
         table.sessions["m0"].on_recover(recovery(table, packages={"m6": packages["m5"]}))
-    with pytest.raises(RefusedError, match="another manifest or cohort"):
+    with pytest.raises(RefusedError, match="another cohort"):
         table.sessions["m0"].on_recover(recovery(table, root=b"\0" * 32))
     with pytest.raises(RefusedError, match="another manifest"):
         table.sessions["m0"].on_recover(recovery(table, manifest=b"\0" * 32))
@@ -345,3 +399,34 @@ def test_a_package_meant_for_another_is_refused() -> None:
     packages = table.sum.recover().packages["m5"]
     with pytest.raises(IdentityError):
         table.sessions["m0"].on_recover(recovery(table, packages={"m5": {"m0": packages["m1"]}}))
+
+
+TWO = {"gram": purpose(exchanges=2)}
+
+
+def test_in_two_exchanges_the_cohort_is_not_signed_and_the_call_is_answered() -> None:
+    table = table_after_upload(("m4",), rules=limits(5, 1, **TWO))
+    table.agree()
+    table.open(table.sum.uploaded)
+    assert np.array_equal(table.opened(), table.expected(table.sum.uploaded))
+
+
+def test_in_two_exchanges_one_cohort_is_answered_for_however_often_the_member_restarts() -> None:
+    table = table_after_upload(rules=limits(5, 1, **TWO))
+    every = table.propose()
+    other = Cohort(table.sum.digest, every.members[:4], every.uploads[:4])
+    table.agree()
+    for session in (table.sessions["m0"], table.session("m0")):
+        with pytest.raises(EquivocationError):
+            session.on_cohort(from_coordinator(other))
+    with pytest.raises(RefusedError, match="cohort that was published"):
+        table.sessions["m0"].on_call(
+            from_coordinator(Call(table.sum.digest, other.root(), 0, other.members[: table.rules.threshold], ()))
+        )
+
+
+def test_in_two_exchanges_signatures_on_the_cohort_are_refused() -> None:
+    table = table_after_upload(("m4",), rules=limits(5, 1, **TWO))
+    table.agree()
+    with pytest.raises(RefusedError, match="belong into the first call of three"):
+        table.sessions["m0"].on_call(call_body(table))

@@ -6,29 +6,43 @@ decryptors, two sets of t share an honest member, and an honest member answers f
 manifest are both opened. What a coordinator gains by showing two cohorts is seeds of masks towards the peers that it
 called dropped, for a session that then dies unopened: the encryption still needs t decryptors of one cohort.
 
-`partial_j = -lambda_j * a * sum over U of s_k[j] + flood`, `a = XOF(epoch_id || manifest)`: nobody hands a member
-anything to decrypt. `lambda_j` depends on the decryptors named, hence on the call; the flood's randomness is
-`HKDF(noise key, manifest, call)`: the same call has the same bytes after a restart, another call fresh flood.
+```
+partial_j = -a * (lambda_j * sum over U of s_k[j] + sum over the other decryptors k of +-w_jk) + flood
+w_jk      = uniform element of HKDF(K_jk, manifest, call): j adds it if j < k, else subtracts it
+flood     = randomness HKDF(noise key, manifest, call)
+a         = XOF(epoch_id || manifest): nobody hands a member anything to decrypt
+```
 
-Guarantees: fewer than t answers for one cohort say nothing about it; at most `reopenings + 1` calls are answered.
+The same call has the same bytes after a restart, another call fresh flood and fresh `w`. Over the t decryptors of a
+call the `w` cancel. They make each answer uniform, so a call shows `a * sum of s_k + flood` and nothing of one share:
+without them, answers of one decryptor to two calls are `lambda a S + flood` and `lambda' a S + flood'`, from which a
+two-dimensional lattice gives S exactly once `lambda / lambda'` has no small numerator and denominator.
+
+Guarantees: fewer than t answers for one cohort say nothing about it; t answers to one call open the sum and bound what
+else they tell by the flood of the honest ones; at most `reopenings + 1` calls are answered.
 Source: PROTOCOL steps 2 and 3; Shamir 1979; Boneh et al. 2018, section 5 (flooding of partial decryptions).
 """
 
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
 
 from hansa.crypto.encryption import partial_decryption
 from hansa.crypto.key_sharing import lagrange_weights
 from hansa.crypto.prg import derive
-from hansa.crypto.ring import add_elements, scale_element
+from hansa.crypto.ring import add_elements, scale_element, uniform_element
+from hansa.crypto.ring_parameters import PRIMES
 from hansa.errors import RefusedError
 from hansa.protocol.messages import Agreement, Call, Cohort, Manifest, claimed_sender, encode, open_envelope
 
 if TYPE_CHECKING:
     from hansa.protocol.epoch import EpochKeys
     from hansa.protocol.limits import Limits
+
+_MINUS_ONE: Final = np.array(PRIMES, dtype=np.uint32) - 1
 
 
 def crs_seed(manifest: Manifest) -> bytes:
@@ -97,7 +111,7 @@ def check_certificate(agreements: tuple[bytes, ...], *, cohort: Cohort, limits: 
 
 
 def partial(name: str, *, manifest: Manifest, cohort: Cohort, call: Call, keys: EpochKeys, coefficients: int) -> bytes:
-    """Return member `name`'s partial decryption of the cohort's sum, flooded, for this call's decryptors.
+    """Return member `name`'s partial decryption of the cohort's sum, blinded and flooded, for this call's decryptors.
 
     Args:
         name: One of the decryptors.
@@ -107,10 +121,13 @@ def partial(name: str, *, manifest: Manifest, cohort: Cohort, call: Call, keys: 
         keys: The member's keys of the epoch.
         coefficients: Coefficients of the session's ciphertexts.
     """
+    digest, call_digest = manifest.digest(), hashlib.sha256(encode(call)).digest()
     holders = [keys.members.index(decryptor) + 1 for decryptor in call.decryptors]
     weights = lagrange_weights(holders, keys.members.index(name) + 1)
-    share = add_elements([keys.shares[member] for member in cohort.members])
-    flood = derive(keys.noise_key, b"hansa/flood/1" + manifest.digest() + hashlib.sha256(encode(call)).digest())
-    return partial_decryption(
-        coefficients, share=scale_element(share, weights), crs_seed=crs_seed(manifest), flood_seed=flood
-    )
+    share = scale_element(add_elements([keys.shares[member] for member in cohort.members]), weights)
+    for peer in call.decryptors:
+        if peer != name:
+            blind = uniform_element(derive(keys.pair_secrets[peer], b"hansa/blind/1" + digest + call_digest))
+            share = add_elements([share, blind if name < peer else scale_element(blind, _MINUS_ONE)])
+    flood = derive(keys.noise_key, b"hansa/flood/1" + digest + call_digest)
+    return partial_decryption(coefficients, share=share, crs_seed=crs_seed(manifest), flood_seed=flood)

@@ -2,10 +2,12 @@
 
 States: `uploading -> (agreeing) -> opening (-> recovering) -> published`, or `died` from any of the first ones.
 The coordinator adds ciphertexts as they come, and partial decryptions as they come (memory: two vectors and a few
-hashes and seeds a member, whatever the number of members); it never holds a key or a value.
+hashes and seeds a member, whatever the number of members; a vector more for each call that stays unanswered); it never
+holds a key or a value.
 
 A call names t decryptors. One that stays silent or whose partial is of the wrong form is left out of the next call;
-partials that decode to noise are called again by another set, which tells whose partial was wrong where it can be told.
+partials that decode to noise are called again by another set, which tells whose partial was wrong where it can be told:
+one of a set that gave noise, if another set gives none. Noise from every set may as well come from an upload.
 
 Every method is idempotent in the bytes it is given: after a restart the same streams lead to the same state. What is
 published is decided by the stream: `note_*` methods take the messages back from the board, in its order.
@@ -21,7 +23,7 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING, Final
 
-from hansa.crypto.encryption import add_ciphertext, ciphertext_bytes, decode, empty_total
+from hansa.crypto.encryption import Decoded, add_ciphertext, ciphertext_bytes, decode, empty_total
 from hansa.crypto.lanes import unpack
 from hansa.errors import EquivocationError, MessageError, ProtocolError, SessionDiedError
 from hansa.protocol.encoding import is_wide, sum_to_bytes
@@ -70,14 +72,15 @@ class SecureSum:
         self._purpose = limits.purposes[manifest.purpose]
         self._coefficients = vector_coefficients(manifest, limits)
         self._total: UInt32[np.ndarray, "prime coefficient"] = empty_total(self._coefficients)
-        self._opened: UInt32[np.ndarray, "prime coefficient"] | None = None
         self._uploads: dict[str, bytes] = {}
         self._packages: dict[str, Mapping[str, bytes]] = {}
         self._agreements: dict[str, bytes] = {}
         self._recovery = SeedRecovery(manifest, limits.quorum)
         self._calls: list[Call] = []
         self._heard: list[set[str]] = []  # who answered each call
-        self._garbled: list[frozenset[str]] = []
+        self._opened: list[UInt32[np.ndarray, "prime coefficient"] | None] = []  # the sum, and each call's partials
+        self._garbled: set[int] = set()  # calls whose partials decode to noise
+        self._clean: set[int] = set()
 
     @property
     def uploaded(self) -> tuple[str, ...]:
@@ -192,7 +195,7 @@ class SecureSum:
         return Call(self.digest, cohort.root(), number, self._choose(free), agreements)
 
     def note_call(self, call: Call) -> None:
-        """Take a call as published: the partials of an earlier one are forgotten; the same call again changes nothing.
+        """Take a call as published; from now on this one opens the sum. The same call again changes nothing.
 
         Raises:
             RefusedError: It breaks a rule of calls.
@@ -205,13 +208,16 @@ class SecureSum:
             raise ProtocolError(f"{self.manifest.session}: call {call.number} does not follow")
         self._calls.append(call)
         self._heard.append(set())
-        self._opened = None
+        self._opened.append(None)
+        if call.number:
+            self._judge(call.number - 1)
 
     def add_opening(self, sender: str, body: bytes) -> None:
         """Add a cohort member's partial decryption, and note its seeds towards the dropped peers.
 
         Raises:
-            ProtocolError: Not for exactly the dropped peers, or a seed does not fit the sender's commitment.
+            ProtocolError: Not for exactly the dropped peers, a seed does not fit the sender's commitment, or uploads of
+                the cohort are not here yet.
             MessageError: The partial has the wrong form.
         """
         cohort = self._cohort_of(sender)
@@ -223,20 +229,26 @@ class SecureSum:
             self._recovery.reveal(sender, opening.seeds)
         elif opening.seeds:
             raise ProtocolError(f"{self.manifest.session}: {sender} gave seeds again")
-        if not 0 <= opening.number < len(self._calls) or sender in self._heard[opening.number]:
-            return
-        call = self._calls[opening.number]
-        if sender not in call.decryptors:
+        if 0 <= opening.number < len(self._calls) and sender not in self._heard[opening.number]:
+            self._add_partial(sender, opening)
+
+    def _add_partial(self, sender: str, opening: Opening) -> None:
+        number = opening.number
+        if sender not in self._calls[number].decryptors:
             if opening.partial:
                 raise ProtocolError(f"{self.manifest.session}: {sender} is not one of the decryptors called")
             return
         if len(opening.partial) != ciphertext_bytes(self._coefficients):
             raise MessageError(f"{self.manifest.session}: a partial of {len(opening.partial)} bytes from {sender}")
-        if call is self.call:
-            opened = self._total.copy() if self._opened is None else self._opened
-            add_ciphertext(opened, opening.partial)
-            self._opened = opened
-        self._heard[opening.number].add(sender)
+        if self.uploaded != self._members():
+            raise ProtocolError(f"{self.manifest.session}: an opening before all uploads of the cohort")
+        opened = self._opened[number]
+        if opened is None:
+            opened = self._opened[number] = self._total.copy()
+        add_ciphertext(opened, opening.partial)
+        self._heard[number].add(sender)
+        if number < len(self._calls) - 1:
+            self._judge(number)
 
     def missing(self) -> tuple[str, ...]:
         """Return the cohort members whose seeds towards dropped peers are not here yet."""
@@ -265,7 +277,7 @@ class SecureSum:
 
     def is_answered(self) -> bool:
         """Return whether every decryptor of the newest call has answered it."""
-        return bool(self._calls) and self._heard[-1] == set(self._calls[-1].decryptors)
+        return bool(self._calls) and self._is_complete(len(self._calls) - 1)
 
     def result(self) -> Result | None:
         """Return the opened sum if all that it needs is here, else None.
@@ -274,13 +286,11 @@ class SecureSum:
             ProtocolError: The partials decode to noise; another call may find a set whose partials do not.
         """
         cohort = self._require_cohort()
-        opened, call = self._opened, self.call
-        if opened is None or call is None or not self.is_answered() or self.uploaded != cohort.members:
+        call = self.call
+        if call is None or not self.is_answered():
             return None
-        found = decode(opened)
-        if not found.noise < NOISE_LIMIT:
-            self._garbled.append(frozenset(call.decryptors))
-            self._opened = None
+        found = self._judge(call.number)
+        if found is None:
             raise ProtocolError(f"{self.manifest.session}: call {call.number}: the partials decode to noise")
         if self.missing():
             return None
@@ -291,21 +301,39 @@ class SecureSum:
         return Result(self.digest, cohort.root(), call.number, cohort.members, sum_to_bytes(steps, is_wide=wide))
 
     def suspects(self) -> frozenset[str]:
-        """Return who may have given a wrong partial: those in every set that decoded to noise, not in a clean one."""
+        """Return who gave a wrong partial if it is one decryptor, wrong at every call; empty if nobody fits that.
+
+        Those in every set that decoded to noise and in none that did not. A decryptor that is wrong at one call only
+        can point at others: what is certain is that one of each set that gave noise was wrong, or an upload.
+        """
         if not self._garbled:
             return frozenset()
-        common = frozenset.intersection(*self._garbled)
-        is_clean = self.call is not None and frozenset(self.call.decryptors) not in self._garbled
-        return common - frozenset(self.call.decryptors) if is_clean and self.call is not None else common
+        common = frozenset.intersection(*(frozenset(self._calls[number].decryptors) for number in self._garbled))
+        return common.difference(*(self._calls[number].decryptors for number in self._clean))
+
+    def _is_complete(self, number: int) -> bool:
+        return self._heard[number] == set(self._calls[number].decryptors)
+
+    def _judge(self, number: int) -> Decoded | None:
+        """Note whether a call's partials open a sum or noise once all are here; return the sum."""
+        opened = self._opened[number]
+        if opened is None or not self._is_complete(number):
+            return None
+        found = decode(opened)
+        is_sum = found.noise < NOISE_LIMIT
+        (self._clean if is_sum else self._garbled).add(number)
+        if not is_sum or number != len(self._calls) - 1:
+            self._opened[number] = None
+        return found if is_sum else None
 
     def _choose(self, free: list[str]) -> tuple[str, ...]:
         """Return t of the free ones; after noise, leave out others of the suspects at every call."""
         threshold = self._limits.threshold
         if not self._garbled:
             return tuple(sorted(free[:threshold]))
-        suspects = [name for name in free if name in self.suspects()]
+        suspects = [name for name in free if name in self.suspects()] or free
         spare = len(free) - threshold
-        start = (len(self._garbled) - 1) * spare % max(len(suspects), 1)
+        start = (len(self._garbled) - 1) * spare % len(suspects)
         left_out = (suspects[start:] + suspects[:start])[:spare]
         return tuple(sorted([name for name in free if name not in left_out][:threshold]))
 
@@ -320,8 +348,9 @@ class SecureSum:
 
     def _why_not_opened(self) -> str:
         reasons = []
-        if self._garbled:
-            reasons.append(f"partial decryptions decode to noise: one of {', '.join(sorted(self.suspects()))} is wrong")
+        for number in sorted(self._garbled):
+            names = ", ".join(self._calls[number].decryptors)
+            reasons.append(f"call {number} decodes to noise: a partial of one of {names} is wrong, or an upload")
         if self.call is not None and not self.is_answered():
             reasons.append(f"no answer of {', '.join(sorted(self._silent()))}")
         return "; ".join(reasons) or "the sum was not opened"

@@ -264,8 +264,11 @@ class MemberSession:
         check_call(call, cohort=cohort, limits=self._limits, exchanges=self.purpose.exchanges)
         if call.number and 0 not in self._calls:
             raise RefusedError(f"{self.manifest.session}: call {call.number} before the first")
-        if self._calls.setdefault(call.number, call) != call:
+        answered = self._facts.fact(f"{self._label}/called/{call.number}")
+        digest = hashlib.sha256(encode(call)).digest()
+        if self._calls.get(call.number, call) != call or answered not in (None, digest):
             raise EquivocationError(f"{self.manifest.session}: a second call {call.number} came; the first stays")
+        self._calls[call.number] = call
         if self.is_closed or self._name not in cohort.members:
             return None
         cohort = self._agreed_cohort()
@@ -273,7 +276,7 @@ class MemberSession:
         if not seeds and self._name not in call.decryptors:
             return None
         self._facts.remember(f"{self._label}/opened", b"opened")
-        self._facts.remember(f"{self._label}/called/{call.number}", hashlib.sha256(encode(call)).digest())
+        self._facts.remember(f"{self._label}/called/{call.number}", digest)
         answer = b""
         if self._name in call.decryptors:
             size = vector_coefficients(self.manifest, self._limits)
