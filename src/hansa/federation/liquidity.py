@@ -125,6 +125,7 @@ class LiquidityWork:
             return
         self._is_unsettled = False
         self._watchtower.look()
+        self._records.put("state_weights", self.published.weights.tolist())
         if self.published.grams is not None:
             self._forecast()
             self._records.put("settled_ns", int(self.published.stamps()[-1]))
