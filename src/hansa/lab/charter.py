@@ -20,13 +20,14 @@ from msgspec.structs import replace
 
 from hansa.federation.published import gram_length, weights_length
 from hansa.governance.constitution import Constitution, Deadlines, Market, Party, Purpose, Schedule, Sums, check
+from hansa.market.influence import DEFAULT_CAP
 from hansa.protocol.privacy import noise_multiplier_for
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 DELTA: Final = 1e-6
-INFLUENCE_CAP: Final = 0.02
+INFLUENCE_CAP: Final = DEFAULT_CAP
 GRAM_CLIP: Final = 12.0
 GRADIENT_CLIP: Final = 0.5
 HEADROOM: Final = 1.02
