@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -24,7 +26,7 @@ from hansa.federation.liquidity import LiquidityWork
 from hansa.federation.records import Records
 from hansa.federation.rules import limits_of
 from hansa.federation.schedule import replay_programme
-from hansa.federation.views import SeriesView, Views
+from hansa.federation.views import Influence, SeriesView, Views
 from hansa.federation.watchtower import alert_bars, basket_indices
 from hansa.lab.rehearsal import rehearse
 from hansa.model.core import PULL_GRID
@@ -97,6 +99,38 @@ def test_whatever_the_data_a_contribution_has_its_length_and_no_more_influence_t
         assert np.isfinite(found.vector).all()
         assert np.abs(found.vector).max() <= purpose.value_bound
         assert 0 < found.sensitivity <= purpose.sensitivity * (1 + 1e-9)
+
+
+def bounded_as(views: Views, **influence: Influence | None) -> Views:
+    series = {basket: (replace(one, influence=influence[basket]),) for basket, (one,) in views.series.items()}
+    return replace(views, series=series)
+
+
+CLIENT, TRADE = Influence("client", (0.0, 0.01)), Influence("trade", (0.01, 0.02))
+
+
+@pytest.mark.parametrize(
+    ("eur", "xau", "caps", "unit"),
+    [
+        (CLIENT, CLIENT, [0.01, 0.01], "client, basket and day"),
+        (CLIENT, TRADE, [0.01, math.hypot(0.01, 0.02)], "trade, basket and day (the source names no clients)"),
+        (CLIENT, None, [0.01, math.hypot(0.02, 0.02)], "a change of each measure of a bar by at most 0.02 log units"),
+        (None, None, [math.hypot(0.02, 0.02)] * 2, "no client is bounded"),
+    ],
+)
+def test_a_state_claims_no_stronger_unit_than_the_bars_allow(
+    eur: Influence | None, xau: Influence | None, caps: list[float], unit: str
+) -> None:
+    records = Records(":memory:")
+    one = work(bounded_as(views_of_member("m0"), eur=eur, xau=xau), records=records)
+    one.receive(Aggregate(CENSUS, LIMITS.members, np.array([2 << 20, 3 << 20])))
+    found = one.contribution(STATE)
+    weights = found.vector[:2] / 1000
+    assert found.sensitivity == pytest.approx(max(weights * caps))
+    assert unit in str(records.get("unit/state"))
+    assert unit in (found.unit or "client, basket and day")
+    one.contribution(CENSUS)
+    assert str(records.get("unit/census")).startswith("a share" if None in {eur, xau} else unit[:5])
 
 
 @settings(max_examples=8, deadline=None)

@@ -47,11 +47,13 @@ class Contribution:
         purpose: The constitution's purpose it is for.
         vector: Values in the statistic's own unit.
         sensitivity: L2 influence that one privacy unit has on `vector` by the way it was computed.
+        unit: That unit in words, where the data bound a weaker one than the constitution names; empty: the same.
     """
 
     purpose: str
     vector: Float[np.ndarray, " value"] = field(repr=False)
     sensitivity: float
+    unit: str = ""
 
 
 class Statistic(Protocol):

@@ -83,6 +83,7 @@ class Published:
         self.state: Float[np.ndarray, "time basket measure"] = np.empty(
             (0, len(self.baskets), len(self.market.measures))
         )
+        self.weights: Float[np.ndarray, " basket"] = np.zeros(len(self.baskets))  # of the newest state sum
         self.grams: Float[np.ndarray, "basket packed"] | None = None
         self.gram_deviation = 0.0
         self.server: ServerState | None = None
@@ -162,8 +163,8 @@ class Published:
         if self.turnover is None:
             raise ModelError("a state before the census of its round; wait for the next round")
         baskets, measures = len(self.baskets), len(self.market.measures)
-        weights = np.maximum(total[:baskets] / WEIGHT_SCALE, 1e-3)
-        values = total[baskets:].reshape(-1, baskets, measures) / weights[None, :, None]
+        self.weights = np.maximum(total[:baskets] / WEIGHT_SCALE, 1e-3)
+        values = total[baskets:].reshape(-1, baskets, measures) / self.weights[None, :, None]
         first = (aggregate.manifest.span_start_ns - self.start_ns) // self.bar_ns
         if first < 0:
             raise ModelError(f"a state that begins {-first} bars before the first census")

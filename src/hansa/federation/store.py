@@ -62,6 +62,42 @@ class Egress:
     chain: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class Spending:
+    """One charge of the ledger: in which session (`epoch/session`), from which budget, when (ns UTC)."""
+
+    session: str
+    purpose: str
+    period: str
+    charge: Charge
+    time_ns: int
+
+
+def read_ledger(path: Path) -> list[Spending]:
+    """Return every charge of a member's file, in order of time, without writing to it; nothing where there is no file.
+
+    Raises:
+        StoreError: The file is not a member's store, or cannot be read.
+    """
+    if not path.exists():
+        return []
+    try:
+        connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
+        try:
+            rows = connection.execute(
+                "SELECT session, purpose, period, noise_multiplier, releases, share_sigma, shares, dimension, "
+                "table_delta, time_ns FROM charge ORDER BY time_ns, session, period"
+            ).fetchall()
+        finally:
+            connection.close()
+    except sqlite3.Error as error:
+        raise StoreError(f"{path.name}: cannot read the ledger: {error}") from error
+    return [
+        Spending(session, purpose, period, Charge(multiplier, releases, NoiseShares(*noise)), time_ns)
+        for session, purpose, period, multiplier, releases, *noise, time_ns in rows
+    ]
+
+
 class MemberStore:
     """The facts, the ledger and the egress record of one member.
 

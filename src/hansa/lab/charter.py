@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Final
 from hansa.federation.draft_file import Budgets, Draft, Training
 from hansa.federation.drafting import constitution_of
 from hansa.governance.constitution import Constitution, Deadlines, Market, Party
+from hansa.market.influence import DEFAULT_CAP
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-INFLUENCE_CAP: Final = 0.02
+INFLUENCE_CAP: Final = DEFAULT_CAP
 
 
 def charter(
