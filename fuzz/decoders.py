@@ -12,6 +12,7 @@ Run: python fuzz/decoders.py --runs 10000000 [--only NAME ...] [--seed 1] [--jso
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import logging
 import os
@@ -71,7 +72,7 @@ def load() -> dict[str, Target]:
     return found
 
 
-def fuzz(target: Target, corpus: Path, arguments: list[str]) -> None:
+def fuzz(target: Target, corpus: Path, keep: Path, arguments: list[str]) -> None:
     """Fuzz one target in this process; libFuzzer ends it."""
     import atheris  # noqa: PLC0415 - as in `load`
     import numpy as np  # noqa: PLC0415 - likewise
@@ -88,7 +89,13 @@ def fuzz(target: Target, corpus: Path, arguments: list[str]) -> None:
     def one_input(data: bytes) -> None:
         nonlocal count
         count += 1
-        check(target, data, is_measured=count % SAMPLE == 0)
+        try:
+            check(target, data, is_measured=count % SAMPLE == 0)
+        except BaseException:  # noqa: BLE001 - whatever came out is the finding
+            traceback.print_exc()
+            (keep / f"{target.name}-crash-{hashlib.sha256(data).hexdigest()[:16]}").write_bytes(data)
+            sys.stderr.flush()
+            os._exit(77)
 
     def custom(data: bytes, max_size: int, seed: int) -> bytes:
         rng = np.random.default_rng(seed)
@@ -123,6 +130,7 @@ def begin(target: Target, folder: Path, *, runs: int, seed: int, keep: Path) -> 
         fuzz(
             target,
             corpus,
+            keep,
             [
                 f"-runs={runs}",
                 f"-seed={seed}",
@@ -153,7 +161,7 @@ def outcome(name: str, folder: Path, *, status: int, seconds: float) -> dict[str
         "covered_branches": int(covered[-1]) if covered else None,
         "peak_rss_mib": int(peak[1]) if peak else None,
         "passed": status == 0 and counted is not None,
-        "failure": "" if status == 0 else "\n".join(lines[-40:]),
+        "failure": "" if status == 0 else "\n".join(lines[-30:]),
     }
 
 
@@ -215,8 +223,8 @@ def main() -> int:
 def _show(one: dict[str, object]) -> None:
     verdict = "ok" if one["passed"] else "FAILED"
     print(
-        f"{one['target']:22} {one['runs']:>9} inputs {one['seconds']:>8} s {one['covered_branches']:>6} branches "
-        f"{one['peak_rss_mib']:>5} MiB {verdict}",
+        f"{one['target']:22} {one['runs']:>9} inputs {one['seconds']:>8} s {one['covered_branches'] or 0:>6} branches "
+        f"{one['peak_rss_mib'] or 0:>5} MiB {verdict}",
         flush=True,
     )
     if one["failure"]:

@@ -81,8 +81,10 @@ import argparse, logging, pathlib, sys
 sys.path.insert(0, sys.argv[1])
 import decoders
 decoders.load()
+import atheris
 from targets import Target
 
+@atheris.instrument_func
 def decode(data):
     if data[:2] == b"XY":
         raise ValueError("planted")
