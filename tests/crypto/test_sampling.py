@@ -17,7 +17,7 @@ from scipy import stats
 
 from hansa.crypto import sampling
 from hansa.crypto.prg import derive, expand
-from hansa.crypto.sampling import GaussianTable, sample
+from hansa.crypto.sampling import GaussianTable, add_sample, sample
 from hansa.errors import ConfigurationError, IdentityError
 
 VECTORS = json.loads((Path(__file__).parents[1] / "vectors" / "sampling.json").read_text())
@@ -80,8 +80,8 @@ def test_a_tie_in_the_upper_half_is_decided_by_the_lower_half() -> None:
     upper = np.array([5, 5, 5, 0, 2**64 - 1, 2**64 - 1], dtype=np.uint64)
     lower = np.array([9, 10, 30, 8, 6, 7], dtype=np.uint64)
     values = np.zeros(6, dtype=np.int64)
-    sampling._break_ties(inversion, values, upper, lower, list(range(6)))
-    assert values.tolist() == [1, 2, 4, 0, 4, 5]
+    sampling._break_ties(inversion, 3, values, dict(enumerate(upper.tolist())), lower)
+    assert values.tolist() == [3, 6, 12, 0, 12, 15]
 
 
 def test_a_tie_is_noticed_while_sampling() -> None:
@@ -179,6 +179,17 @@ def test_a_table_is_built_once() -> None:
 def test_a_scale_out_of_range_is_refused(sigma: float) -> None:
     with pytest.raises(ConfigurationError, match="noise scale"):
         GaussianTable.build(sigma)
+
+
+def test_noise_in_place_is_the_sample_on_top() -> None:
+    table = GaussianTable.build(30000.0)
+    values = np.arange(40_000) * 7 - 100_000
+    expected = values + sample(table, values.size, SEED)
+    add_sample(values, table, SEED)
+    assert np.array_equal(values, expected)
+    for other in (np.zeros(3), np.zeros((2, 2), dtype=np.int64), np.zeros(6, dtype=np.int64)[::2]):
+        with pytest.raises(IdentityError, match="int64 vector for noise"):
+            add_sample(other, table, SEED)
 
 
 def test_a_bad_seed_or_count_is_refused() -> None:

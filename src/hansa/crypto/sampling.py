@@ -29,10 +29,12 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from hansa.crypto.prg import derive, expand
-from hansa.errors import ConfigurationError
+from hansa.crypto.prg import Keystream, derive, expand
+from hansa.errors import ConfigurationError, IdentityError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from jaxtyping import Int32, Int64, UInt64
 
 SMALLEST_SIGMA: Final = 0.25
@@ -41,8 +43,7 @@ _LARGEST_DIRECT_SIGMA: Final = 2048.0
 _TAIL_SIGMAS: Final = 13
 _FIXED_POINT_BITS: Final = 256
 _GUIDE_SHIFT: Final = 48
-_AMBIGUOUS: Final = np.iinfo(np.int32).max
-_BLOCK_SAMPLES: Final = 1 << 16
+_BLOCK_SAMPLES: Final = 1 << 15
 _DECIMAL: Final = Context(prec=120)
 
 
@@ -114,31 +115,55 @@ def sample(table: GaussianTable, count: int, seed: bytes) -> Int64[np.ndarray, "
         Within total variation `count * table.delta` of independent discrete Gaussians, plus the distance of the
         keystream from uniform.
     """
-    values = _invert(table.fine, count, seed, "fine")
+    if count < 0:
+        raise IdentityError(f"expected zero or more samples, got {count}")
+    values = np.zeros(count, dtype=np.int64)
+    add_sample(values, table, seed)
+    return values
+
+
+def add_sample(values: Int64[np.ndarray, " value"], table: GaussianTable, seed: bytes) -> None:
+    """Add to each value the integer that `sample` draws for its place; in place.
+
+    Args:
+        values: Contiguous writable int64 values; they are overwritten.
+        table: The table of the wanted sigma.
+        seed: 32 fresh secret bytes for this call.
+
+    Raises:
+        IdentityError: The seed is not 32 bytes long, or `values` is not a contiguous writable int64 vector.
+    """
+    if values.dtype != np.int64 or values.ndim != 1 or not (values.flags.c_contiguous and values.flags.writeable):
+        raise IdentityError(
+            f"expected a contiguous writable int64 vector for noise, got {values.dtype} of shape {values.shape}"
+        )
+    _add_inverted(values, table.fine, 1, seed, "fine")
     if table.coarse is not None:
-        values += table.stride * _invert(table.coarse, count, seed, "coarse")
-    return values
+        _add_inverted(values, table.coarse, table.stride, seed, "coarse")
 
 
-def _invert(inversion: _Inversion, count: int, seed: bytes, term: str) -> Int64[np.ndarray, " value"]:
-    stream = expand(derive(seed, f"hansa/gaussian/v1/{term}/high".encode()), 8 * count)
-    words = np.frombuffer(stream, dtype="<u8")
-    values = np.empty(count, dtype=np.int64)
-    ties: list[int] = []
-    for start in range(0, count, _BLOCK_SAMPLES):
-        block = words[start : start + _BLOCK_SAMPLES]
-        boundaries = np.take(inversion.guide, (block >> np.uint64(_GUIDE_SHIFT)).astype(np.intp))
-        unclear = np.flatnonzero(boundaries == _AMBIGUOUS)
-        chosen = block[unclear]
-        found = np.searchsorted(inversion.high, chosen, side="right")
-        boundaries[unclear] = found
-        values[start : start + block.size] = boundaries
-        tied = (inversion.high[np.maximum(found, 1) - 1] == chosen) & (found > 0)
-        ties.extend(int(start + position) for position in unclear[tied])
+def _add_inverted(
+    values: Int64[np.ndarray, " value"], inversion: _Inversion, stride: int, seed: bytes, term: str
+) -> None:
+    from hansa.crypto.sampling_kernels import add_inverted  # noqa: PLC0415 - who plans noise needs no compiler
+
+    stream = Keystream(derive(seed, f"hansa/gaussian/v1/{term}/high".encode()))
+    tied = np.empty(min(len(values), _BLOCK_SAMPLES), dtype=np.int64)
+    ties: dict[int, int] = {}
+    for start in range(0, len(values), _BLOCK_SAMPLES):
+        block = values[start : start + _BLOCK_SAMPLES]
+        words = stream.words64(block.size)
+        count = add_inverted(
+            (inversion.high, inversion.guide),
+            words,
+            lowest=inversion.lowest,
+            stride=stride,
+            values=block,
+            ties=tied,
+        )
+        ties |= {start + int(place): int(words[place]) for place in tied[:count]}
     if ties:
-        _break_ties(inversion, values, words, _lower_halves(seed, term, ties[-1] + 1), ties)
-    values += inversion.lowest
-    return values
+        _break_ties(inversion, stride, values, ties, _lower_halves(seed, term, max(ties) + 1))
 
 
 def _lower_halves(seed: bytes, term: str, count: int) -> UInt64[np.ndarray, " value"]:
@@ -148,15 +173,17 @@ def _lower_halves(seed: bytes, term: str, count: int) -> UInt64[np.ndarray, " va
 
 def _break_ties(
     inversion: _Inversion,
+    stride: int,
     values: Int64[np.ndarray, " value"],
-    high: UInt64[np.ndarray, " value"],
+    ties: Mapping[int, int],
     low: UInt64[np.ndarray, " value"],
-    ties: list[int],
 ) -> None:
-    for position in ties:
-        first = int(np.searchsorted(inversion.high, high[position], side="left"))
-        last = int(np.searchsorted(inversion.high, high[position], side="right"))
-        values[position] = first + np.searchsorted(inversion.low[first:last], low[position], side="right")
+    """Add the samples whose upper halves, given by place, equal a boundary's."""
+    for place, high in ties.items():
+        first = int(np.searchsorted(inversion.high, np.uint64(high), side="left"))
+        last = int(np.searchsorted(inversion.high, np.uint64(high), side="right"))
+        below = first + int(np.searchsorted(inversion.low[first:last], low[place], side="right"))
+        values[place] += stride * (inversion.lowest + below)
 
 
 @lru_cache(maxsize=32)
@@ -213,8 +240,8 @@ def _boundaries(weights: list[int]) -> list[int]:
 
 
 def _guide(high: UInt64[np.ndarray, " boundary"]) -> Int32[np.ndarray, " prefix"]:
-    """Return for every 16-bit prefix how many boundaries lie below it, or `_AMBIGUOUS` where one lies in it."""
+    """Return for every 16-bit prefix how many boundaries lie below it, -1 minus that number where one lies in it."""
     prefixes = np.arange(1 << 16, dtype=np.uint64) << np.uint64(_GUIDE_SHIFT)
     below = np.searchsorted(high, prefixes, side="left")
     through = np.searchsorted(high, prefixes | np.uint64((1 << _GUIDE_SHIFT) - 1), side="right")
-    return np.where(below == through, below, _AMBIGUOUS).astype(np.int32)
+    return np.where(below == through, below, -1 - below).astype(np.int32)

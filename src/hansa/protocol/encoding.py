@@ -29,15 +29,16 @@ def quantise(vector: Float[np.ndarray, " value"], purpose: PurposeLimit) -> Int6
     Raises:
         RefusedError: A value is not finite or beyond the purpose's bound.
     """
-    steps = np.asarray(vector, dtype=np.float64) * purpose.scale
-    bound = purpose.value_bound * purpose.scale
-    bad = ~(np.abs(steps) <= bound)
-    if bad.any():
-        place = int(np.argmax(bad))
+    from hansa.protocol.encoding_kernels import round_to_steps  # noqa: PLC0415 - who reads sums needs no compiler
+
+    values = np.ascontiguousarray(vector, dtype=np.float64)
+    steps = np.empty(values.shape, dtype=np.int64)
+    place = round_to_steps(values, float(purpose.scale), purpose.value_bound * purpose.scale, steps)
+    if place >= 0:
         raise RefusedError(
             f"value {place} of {len(steps)} is not finite or beyond the bound {purpose.value_bound:g} of its purpose"
         )
-    return np.rint(steps).astype(np.int64)
+    return steps
 
 
 def sensitivity_steps(purpose: PurposeLimit, length: int) -> float:
