@@ -49,6 +49,11 @@ class Dealer:
         """The ring key and what each holder gets of it."""
         return deal(self._words.drawn("ring"), holders=self._attempt.members, threshold=self._limits.threshold)
 
+    @property
+    def peers(self) -> tuple[str, ...]:
+        """The other members of the list."""
+        return tuple(name for name in self._attempt.members if name != self._words.name)
+
     def half(self, peer: str) -> bytes:
         """Return our half of the secret shared with `peer`."""
         return self._words.drawn(f"half/{peer}")
@@ -93,11 +98,10 @@ class Dealer:
     def _build_halves(self, setups: Mapping[str, bytes]) -> Halves:
         name, epoch = self._words.name, self._attempt.listing.epoch
         sealed = {}
-        for peer in self._attempt.members:
-            if peer != name:
-                setup = open_envelope(setups[peer], Setup, sender=peer, key=self._limits.keys[peer])
-                secrets = self.half(peer) + self.dealing.seeds[peer]
-                sealed[peer] = seal(setup.encryption_key, secrets, pair_halves_info(epoch, name, peer))
+        for peer in self.peers:
+            setup = open_envelope(setups[peer], Setup, sender=peer, key=self._limits.keys[peer])
+            secrets = self.half(peer) + self.dealing.seeds[peer]
+            sealed[peer] = seal(setup.encryption_key, secrets, pair_halves_info(epoch, name, peer))
         commitments = {holder: hashlib.sha256(seed).digest() for holder, seed in self.dealing.seeds.items()}
         corrections = {holder: hashlib.sha256(body).digest() for holder, body in self.dealing.corrections.items()}
         return Halves(epoch, self._attempt.digest, sealed, commitments, corrections)

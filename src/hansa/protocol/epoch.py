@@ -19,6 +19,7 @@ Source: RFC 9180 (HPKE), FIPS 203 (ML-KEM); Shamir's sharing over the ring of th
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Protocol
 
@@ -207,6 +208,7 @@ class MemberEpoch:
             attempt = Attempt(body, label=label, setups=self._setups, limits=self._limits)
             self._attempt, self._seat, self.keys = attempt, None, None
             if self.name in attempt.members:
+                self._check_own_setup(attempt)
                 words = self._words.below(attempt.digest.hex())
                 self._seat = _Seat(words, Dealer(attempt, words=words, limits=self._limits))
         if self._seat is None:
@@ -273,15 +275,19 @@ class MemberEpoch:
 
     def _on_all_halves(self, attempt: Attempt, seat: _Seat) -> list[Outgoing]:
         key = self._key()
-        complaints = [self._open_halves(attempt, seat, dealer, key) for dealer in attempt.members]
+        own = seat.dealer.dealing
+        if not is_seed(own.seeds[self.name], attempt.halves[self.name].commitments[self.name]):
+            self._seat = None
+            raise RefusedError(
+                f"epoch {self.epoch}: our halves on the board are not those that this node would deal; its facts were "
+                "lost or rolled back, it sits this list out"
+            )
+        seat.take_share(self.name, own.seeds[self.name], own.corrections.get(self.name, b""))
+        complaints = [self._open_halves(attempt, seat, dealer, key) for dealer in seat.dealer.peers]
         return [complaint for complaint in complaints if complaint is not None] + self._proceed(attempt, seat)
 
     def _open_halves(self, attempt: Attempt, seat: _Seat, dealer: str, key: EncryptionKey) -> Outgoing | None:
         """Open what `dealer` sealed to us; return a complaint if it does not open or does not fit."""
-        if dealer == self.name:
-            own = seat.dealer.dealing
-            seat.take_share(dealer, own.seeds[dealer], own.corrections.get(dealer, b""))
-            return None
         halves = attempt.halves[dealer]
         try:
             opened = open_sealed(key, halves.sealed[self.name], pair_halves_info(self.epoch, dealer, self.name))
@@ -320,6 +326,18 @@ class MemberEpoch:
         body = _probe(attempt, seat) if step == "probe" else _reveal(attempt, seat, attempt.disputed or "")
         seat.said.add(step)
         return [(attempt.label, step, body)]
+
+    def _check_own_setup(self, attempt: Attempt) -> None:
+        """Refuse a list with a set-up of ours that this node does not know.
+
+        Its key could open nothing: complaints would make public what is still secret.
+        """
+        own = hashlib.sha256(self._words.fact("setup") or b"").digest()
+        if attempt.listing.setups[attempt.places[self.name] - 1] != own:
+            raise RefusedError(
+                f"epoch {self.epoch}: the list has another set-up of ours than this node holds; its facts were lost "
+                "or rolled back, a new epoch must be agreed"
+            )
 
     def _take_keys(self, attempt: Attempt, seat: _Seat) -> EpochKeys:
         noise_key = self._words.fact("noise")
