@@ -8,7 +8,11 @@ round) or a day's (every bar) within epsilon. What is chosen and why:
 | census | (client, basket), year | 4 | one number a basket |
 | state | (client, basket), day | 8 | `influence_cap` 0.02 log units; a whole day of bars |
 | gram | one day of raw data, year | 8 | few day-blocks: the core leans on published series where noise hides it |
+| clip | one day of raw data, year | 2 | once a round: to which norm the steps clip, at most `GRADIENT_CLIP` |
 | weights | one day of raw data, year | 8 | a dozen steps; a member's gate closes the network where noise drowns it |
+
+A day-block takes part in every round that looks back to it: rounds within `history_days` and a day. The charges of a
+year are those of all its rounds, so the yearly budget pays for whatever rounds a block is in: one, as drafted here.
 """
 
 from __future__ import annotations
@@ -21,6 +25,7 @@ from msgspec.structs import replace
 from hansa.federation.published import gram_length, weights_length
 from hansa.governance.constitution import Constitution, Deadlines, Market, Party, Purpose, Schedule, Sums, check
 from hansa.market.influence import DEFAULT_CAP
+from hansa.model.clipping import BINS
 from hansa.protocol.privacy import noise_multiplier_for
 
 if TYPE_CHECKING:
@@ -30,6 +35,7 @@ DELTA: Final = 1e-6
 INFLUENCE_CAP: Final = DEFAULT_CAP
 GRAM_CLIP: Final = 12.0
 GRADIENT_CLIP: Final = 0.5
+CLIP_EPSILON: Final = 2.0
 HEADROOM: Final = 1.02
 """The noise is a little more than the budget needs, so that the discrete noise's slack fits in it too."""
 
@@ -47,6 +53,7 @@ def charter(
     steps: int = 12,
     training_epsilon: float = 8.0,
     state_epsilon: float = 8.0,
+    clip_epsilon: float = CLIP_EPSILON,
     weight_cap: float = 0.25,
     upload_seconds: float = 30.0,
     bar_seconds: int = 300,
@@ -65,6 +72,7 @@ def charter(
         steps: Training steps of the residual network in a round.
         training_epsilon: Yearly budget of `gram`, and of `weights`.
         state_epsilon: Daily budget of the state channel.
+        clip_epsilon: Yearly budget of `clip`; 0 for a fixed bound.
         weight_cap: Largest share of a member in a basket; the state's noise grows with it.
         upload_seconds: How long a session waits for uploads.
         bar_seconds: Length of a bar.
@@ -92,8 +100,14 @@ def charter(
         attempts=3,
         reopenings=2,
         market=market,
-        purposes=_purposes(market, steps=steps, training_epsilon=training_epsilon, state_epsilon=state_epsilon),
-        round=(Sums("census", 1), Sums("state", 1), Sums("gram", 1), *([Sums("weights", steps)] if steps else [])),
+        purposes=_purposes(
+            market,
+            steps=steps,
+            training_epsilon=training_epsilon,
+            state_epsilon=state_epsilon,
+            clip_epsilon=clip_epsilon,
+        ),
+        round=(Sums("census", 1), Sums("state", 1), Sums("gram", 1), *_training(steps, clip_epsilon)),
         schedule=Schedule("0 2 * * 3", "UTC"),
         deadlines=Deadlines(60.0, upload_seconds, upload_seconds, upload_seconds),
     )
@@ -101,7 +115,15 @@ def charter(
     return constitution
 
 
-def _purposes(market: Market, *, steps: int, training_epsilon: float, state_epsilon: float) -> dict[str, Purpose]:
+def _training(steps: int, clip_epsilon: float) -> list[Sums]:
+    if steps == 0:
+        return []
+    return [*([Sums("clip", 1)] if clip_epsilon else []), Sums("weights", steps)]
+
+
+def _purposes(
+    market: Market, *, steps: int, training_epsilon: float, state_epsilon: float, clip_epsilon: float
+) -> dict[str, Purpose]:
     baskets, measures = len(market.baskets), len(market.measures)
     bars = 86_400 // market.bar_seconds
     year = Purpose(
@@ -147,7 +169,18 @@ def _purposes(market: Market, *, steps: int, training_epsilon: float, state_epsi
         period="day",
         epsilon=state_epsilon,
     )
-    return {"census": year, "state": state, "gram": gram, "weights": weights}
+    found = {"census": year, "state": state, "gram": gram, "weights": weights}
+    if steps and clip_epsilon:
+        found["clip"] = replace(
+            gram,
+            values=BINS,
+            value_bound=float(market.history_days + 2),
+            scale=2**10,
+            sensitivity=2.0,
+            noise_multiplier=_multiplier(clip_epsilon, 1),
+            epsilon=clip_epsilon,
+        )
+    return found
 
 
 def _multiplier(epsilon: float, releases: int) -> float:
