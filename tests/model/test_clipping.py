@@ -52,14 +52,15 @@ def test_one_block_changes_one_count_by_one(others: list[float], one: float) -> 
     ],
 )
 def test_the_bound_has_its_known_answer(found: np.ndarray, share: float, bound: float) -> None:
-    assert bound_of(found, 0.5, share=share) == pytest.approx(bound, rel=1e-12)
+    assert bound_of(found, 0.5, share=share) == pytest.approx(bound, rel=5e-6)
 
 
 @given(st.lists(st.floats(0.003, 0.45), min_size=1, max_size=60), st.sampled_from([0.25, 0.5, 0.9]))
 def test_without_noise_the_bound_is_within_a_factor_two_of_the_quantile(found: list[float], share: float) -> None:
     bound = bound_of(norm_counts(np.array(found), 0.5), 0.5, share=share)
     exact = np.sort(found)[int(np.ceil(share * len(found) - 1e-9)) - 1]
-    assert exact / 2 <= bound <= 2 * exact
+    assert exact / 2 <= bound * (1 + 5e-6)
+    assert bound <= 2 * exact * (1 + 5e-6)
 
 
 @given(st.lists(st.floats(-100, 100), min_size=BINS, max_size=BINS))

@@ -15,6 +15,7 @@ Does NOT guarantee: that the statistic bounds its unit's influence; see `hansa.f
 from __future__ import annotations
 
 import re
+from collections import deque
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
@@ -206,12 +207,14 @@ def block_rounds(constitution: Constitution, name: str) -> BlockRounds:
     reach_ns = (constitution.market.history_days + 2) * DAY_NS  # a day reaches the next block; rounds come within a day
     limits = limits_of(constitution)
     limit = limits.purposes[name]
-    times: list[int] = []
+    times: deque[int] = deque()
     most = 0
     for time_ns in rounds_from(constitution, SCHEDULE_FROM_NS - 1):
         if time_ns >= SCHEDULE_FROM_NS + max(YEAR_NS, 2 * reach_ns):
             break
-        times = [earlier for earlier in times if earlier > time_ns - reach_ns] + [time_ns]
+        times.append(time_ns)
+        while times[0] <= time_ns - reach_ns:
+            times.popleft()
         most = max(most, len(times))
     fitting = releases_left([], charge_of(limit, limits), allowed=limit.epsilon, delta=limit.delta)
     years = 1 + -(-reach_ns // YEAR_NS)

@@ -10,7 +10,7 @@ ten times the noise, and a bound below them only shortens their steps.
 
 Formal guarantee: one block more or less changes one count by one: L2 sensitivity 1. The bound is a function of the
 opened counts and public numbers, so every member finds the same; it costs no budget beyond that of the counts. It is
-never above `widest`.
+never above `widest`, and rounded to six digits, so that it is the same on every machine.
 
 Does NOT guarantee: the quantile; with few blocks the counts' noise moves it by bins. A quantile rule is not the bound
 of the least error.
@@ -74,4 +74,5 @@ def bound_of(counts: Float[np.ndarray, " bin"], widest: float, *, share: float =
     first = int(np.argmax(reached >= wanted))
     before = float(reached[first - 1]) if first else 0.0
     upper = float(grid(widest)[first])
-    return float(upper / 2 * 2.0 ** ((wanted - before) / float(counts[first])))
+    exact = upper / 2 * 2.0 ** ((wanted - before) / float(counts[first]))
+    return min(float(f"{exact:.6g}"), widest)  # powers differ in the last digit between machines; six digits do not
