@@ -89,7 +89,7 @@ def test_show_prints_both_protections_and_no_markup(node: Path, command: Callabl
     assert code == 0
     assert "own bars are protected by the secure sum: nothing below 3 of 4 members" in out
     assert "People are protected by the noise" in out
-    assert "the unit that is protected here: [red]trade[/red], basket and day" in out
+    assert "what is protected here: [red]trade[/red], basket and day" in out
     assert "not within the period" in out
     assert "rho" in out
     assert "of a client in all 2 baskets" in out

@@ -11,6 +11,7 @@ import pytest
 
 from hansa.errors import StoreError
 from hansa.federation.budgets import (
+    block_rounds,
     charge_of,
     purpose_budgets,
     releases_asked,
@@ -145,6 +146,22 @@ def test_purposes_without_charges_show_the_current_period() -> None:
     assert found["gram"].periods[0].epsilon == found["gram"].periods[0].rho == 0
     assert found["state"].unit == RULES.purposes["state"].unit
     assert found["state"].releases_a_round == 288
+
+
+def test_a_day_takes_part_in_the_rounds_that_can_look_back_to_it() -> None:
+    weekly = block_rounds(RULES, "gram")
+    assert RULES.market.history_days == 6
+    assert (weekly.by_schedule, weekly.paid, weekly.years, weekly.most) == (2, 2, 2, 2)  # 8 days: two Wednesdays
+    daily = msgspec.structs.replace(RULES, schedule=msgspec.structs.replace(RULES.schedule, cron="0 2 * * *"))
+    assert block_rounds(daily, "gram").by_schedule == 8
+    assert block_rounds(daily, "gram").most == 2  # what two years' budgets pay for
+    long = msgspec.structs.replace(RULES, market=msgspec.structs.replace(RULES.market, history_days=400))
+    assert (block_rounds(long, "gram").by_schedule, block_rounds(long, "gram").years) == (58, 3)
+
+
+def test_only_units_of_a_day_of_raw_data_have_rounds() -> None:
+    found = {one.purpose: one.block_rounds for one in purpose_budgets(RULES, [], now_ns=NOW_NS)}
+    assert {name for name, rounds in found.items() if rounds is not None} == {"gram", "clip", "weights"}
 
 
 def test_the_ledger_is_read_back_without_being_written(tmp_path: Path) -> None:

@@ -261,8 +261,15 @@ def _print_shown(found: dict[str, object]) -> None:
 
 def _unit_sentence(row: dict[str, object]) -> str:
     unit, protected = str(row["unit"]), str(row["protected_unit"])
-    sentence = f"{row['purpose']}: epsilon {row['allowed']:g} a {row['kind']} for one {unit}"
-    return sentence if protected == unit else f"{sentence}; the unit that is protected here: {protected}"
+    sentence = f"{row['purpose']}: epsilon {row['allowed']:g} a {row['kind']}; unit: {unit}"
+    rounds = row["block_rounds"]
+    if isinstance(rounds, dict):
+        most = min(rounds["by_schedule"], rounds["paid"])
+        sentence += (
+            f"; a day takes part in at most {most} rounds ({rounds['by_schedule']} by the schedule, "
+            f"{rounds['paid']} paid for over the {rounds['years']} years that can look back to it)"
+        )
+    return sentence if protected == unit else f"{sentence}; what is protected here: {protected}"
 
 
 def _rho_sentence(found: dict[str, object]) -> str:

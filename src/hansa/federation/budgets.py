@@ -15,14 +15,15 @@ Does NOT guarantee: that the statistic bounds its unit's influence; see `hansa.f
 from __future__ import annotations
 
 import re
+from collections import deque
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 from hansa.crypto.sampling import GaussianTable
-from hansa.protocol.encoding import share_sigma, values_touched
 from hansa.federation.rules import NS, limits_of
 from hansa.federation.schedule import DAY_NS, next_round_ns
+from hansa.protocol.encoding import share_sigma, values_touched
 from hansa.protocol.privacy import Charge, NoiseShares, epsilon, zcdp_epsilon, zcdp_rho
 
 if TYPE_CHECKING:
@@ -32,7 +33,10 @@ if TYPE_CHECKING:
     from hansa.governance.constitution import Constitution
     from hansa.protocol.limits import Limits, PurposeLimit
 
+DAY_UNIT: Final = "one day"
 MOST_RELEASES: Final = 2**40
+YEAR_NS: Final = 365 * DAY_NS
+SCHEDULE_FROM_NS: Final = 1_704_067_200_000_000_000  # 2024-01-01T00:00Z: any year shows a schedule
 _ROUND = re.compile(r"(?:^|/)r(\d{12})-")
 _ATTEMPT = re.compile(r"-a\d+$")
 
@@ -73,6 +77,7 @@ class PurposeBudget:
         noise_multiplier: Noise of a sum over the sensitivity.
         deviation: Standard deviation of the noise on one value of a sum of all members, in the statistic's unit.
         releases_a_round: Releases that one scheduled round asks for; of a `day` purpose, that a whole day asks for.
+        block_rounds: In how many rounds one day of raw data can be, where the unit is one.
         periods: Spending by period; of a purpose without any, the current one.
     """
 
@@ -84,6 +89,7 @@ class PurposeBudget:
     noise_multiplier: float
     deviation: float
     releases_a_round: int
+    block_rounds: BlockRounds | None
     periods: tuple[PeriodBudget, ...]
 
 
@@ -111,6 +117,7 @@ def purpose_budgets(constitution: Constitution, ledger: Sequence[Spending], *, n
                 noise_multiplier=purpose.noise_multiplier,
                 deviation=value_deviation(limits.purposes[name], limits),
                 releases_a_round=releases_asked(constitution, name),
+                block_rounds=block_rounds(constitution, name) if purpose.unit.startswith(DAY_UNIT) else None,
                 periods=tuple(
                     _period(constitution, name, period, [row for row in own if row.period == period], now_ns)
                     for period in periods
@@ -167,6 +174,51 @@ def releases_left(spent: Sequence[Charge], one: Charge, *, allowed: float, delta
         middle = (low + high) // 2
         low, high = (middle, high) if fits(middle) else (low, middle)
     return low
+
+
+@dataclass(frozen=True, slots=True)
+class BlockRounds:
+    """In how many rounds one day-block of raw data can be: the k of its loss over all years.
+
+    Attributes:
+        by_schedule: Scheduled rounds that can look back to one day; it reaches two blocks.
+        paid: What the doors let through: a year's budget pays for so many rounds, in each calendar year that the day
+            can be looked back to.
+        years: Those years.
+    """
+
+    by_schedule: int
+    paid: int
+    years: int
+
+    @property
+    def most(self) -> int:
+        """The bound that holds: whatever a coordinator schedules, `paid` is enforced by every member's own ledger."""
+        return min(self.by_schedule, self.paid)
+
+
+def block_rounds(constitution: Constitution, name: str) -> BlockRounds:
+    """Return the bound on the rounds of one day-block in a `year` purpose.
+
+    Args:
+        constitution: The constitution.
+        name: A purpose of period `year` that a round asks for.
+    """
+    reach_ns = (constitution.market.history_days + 2) * DAY_NS  # a day reaches the next block; rounds come within a day
+    limits = limits_of(constitution)
+    limit = limits.purposes[name]
+    times: deque[int] = deque()
+    most = 0
+    for time_ns in rounds_from(constitution, SCHEDULE_FROM_NS - 1):
+        if time_ns >= SCHEDULE_FROM_NS + max(YEAR_NS, 2 * reach_ns):
+            break
+        times.append(time_ns)
+        while times[0] <= time_ns - reach_ns:
+            times.popleft()
+        most = max(most, len(times))
+    fitting = releases_left([], charge_of(limit, limits), allowed=limit.epsilon, delta=limit.delta)
+    years = 1 + -(-reach_ns // YEAR_NS)
+    return BlockRounds(most, years * (fitting // max(releases_asked(constitution, name), 1)), years)
 
 
 def rounds_from(constitution: Constitution, after_ns: int) -> Iterator[int]:

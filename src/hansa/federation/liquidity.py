@@ -7,6 +7,7 @@ Influence of one privacy unit on a vector, as declared to the door:
 | census | (client, basket): a share `influence_cap` of the member's volume | `influence_cap * max(volume)`, see below |
 | state | (client, basket, bar): `influence_cap` on each log measure | `influence_cap * max(weight) * sqrt(K)` |
 | gram, weights | one day of raw data: it reaches its own day-block and the next | `2 * clip`, clip = sensitivity / 2 |
+| clip | one day of raw data: its two day-blocks, one count each | 2 |
 
 A member noises the logarithm of its own volumes once a census (`influence_cap` times the census's noise multiplier), at
 home: the census's sum and the weights that stand in front of every state sum are made of that one noised number, so
@@ -43,8 +44,9 @@ from hansa.federation.forecasting import (
 from hansa.federation.model_files import own_artefact, shared_artefact
 from hansa.federation.published import WEIGHT_SCALE, Published, network_shape
 from hansa.federation.watchtower import Watchtower
+from hansa.model.clipping import norm_counts
 from hansa.model.core import block_gram
-from hansa.model.training import block_updates
+from hansa.model.training import block_norms, block_updates
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -110,7 +112,13 @@ class LiquidityWork:
             RefusedError: The purpose is not one of liquidity, or the member's data do not reach.
             ModelError: What it builds on has not been published.
         """
-        makers = {"census": self._census, "state": self._state, "gram": self._gram, "weights": self._weights}
+        makers = {
+            "census": self._census,
+            "state": self._state,
+            "gram": self._gram,
+            "clip": self._clip,
+            "weights": self._weights,
+        }
         maker = makers.get(manifest.purpose)
         if maker is None:
             raise RefusedError(f"{manifest.session}: this member has no statistic for {manifest.purpose}")
@@ -184,17 +192,26 @@ class LiquidityWork:
         ]
         return Contribution("gram", np.concatenate(packed), 2 * clip)
 
+    def _clip(self, manifest: Manifest) -> Contribution:
+        parameters, batch = self._training(manifest)
+        norms = block_norms(network_shape(self.published.market), parameters, batch)
+        return Contribution("clip", norm_counts(norms, self.published.widest_bound(self._limits)), 2.0)
+
     def _weights(self, manifest: Manifest) -> Contribution:
-        clip = self._limits.purposes["weights"].sensitivity / 2
+        published = self.published
+        parameters, batch = self._training(manifest)
+        update = block_updates(network_shape(published.market), parameters, batch, clip=published.clip_bound)
+        return Contribution("weights", update / published.clip_unit, 2 * published.widest_bound(self._limits))
+
+    def _training(self, manifest: Manifest) -> tuple[Float[np.ndarray, " param"], Batch]:
+        """Return the network's parameters and this member's day-blocks."""
         if self.published.server is None:
             raise RefusedError(f"{manifest.session}: a training step before the core of its round")
         if self._batch is None:
             built = basket_rows(self.published, self._reach(manifest))
             personal, _ = fit_personal(self.published, built)
             self._batch = training_batch(self.published, linear_series(self.published, built, personal))
-        shape = network_shape(self.published.market)
-        update = block_updates(shape, self.published.server.parameters, self._batch, clip=clip)
-        return Contribution("weights", update, 2 * clip)
+        return self.published.server.parameters, self._batch
 
     def _forecast(self) -> None:
         views = self._views or self._load()
@@ -204,6 +221,7 @@ class LiquidityWork:
             self.fitted = fit(self.published, built)
             self._records.put("pulls", dict(self.fitted.pulls))
             self._records.put("gates", dict(self.fitted.gates))
+            self._records.put("clip_bound", self.published.clip_bound)
             if self._models is not None and set(built) == set(self.published.baskets):
                 own_artefact(self.published, built, self.fitted).save(self._models / "model")
                 shared_artefact(self.published, built).save(self._models / "model-shared")

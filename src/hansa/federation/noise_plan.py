@@ -19,7 +19,15 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from hansa.errors import ConfigurationError
-from hansa.federation.budgets import charge_of, releases_asked, releases_left, rounds_from, value_deviation
+from hansa.federation.budgets import (
+    SCHEDULE_FROM_NS,
+    YEAR_NS,
+    charge_of,
+    releases_asked,
+    releases_left,
+    rounds_from,
+    value_deviation,
+)
 from hansa.federation.rules import limits_of
 from hansa.governance.constitution import check
 from hansa.protocol.privacy import Charge, epsilon, noise_multiplier_for, zcdp_rho
@@ -28,8 +36,6 @@ if TYPE_CHECKING:
     from hansa.governance.constitution import Constitution
     from hansa.protocol.limits import Limits, PurposeLimit
 
-YEAR_NS: Final = 365 * 86_400_000_000_000
-_START_NS: Final = 1_704_067_200_000_000_000  # 2024-01-01T00:00Z; any year does
 _STEP: Final = 1.0005
 
 
@@ -133,8 +139,8 @@ def scheduled_releases(constitution: Constitution, name: str) -> int:
     if constitution.purposes[name].period == "day":
         return asked
     rounds = 0
-    for time_ns in rounds_from(constitution, _START_NS - 1):
-        if time_ns >= _START_NS + YEAR_NS:
+    for time_ns in rounds_from(constitution, SCHEDULE_FROM_NS - 1):
+        if time_ns >= SCHEDULE_FROM_NS + YEAR_NS:
             break
         rounds += 1
     return asked * rounds
