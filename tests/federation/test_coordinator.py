@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from hansa.federation.coordinator import CoordinatorNode
     from hansa.protocol.epoch import EpochKeys
 
 SESSION = "r1-0-gram-a1"
@@ -449,6 +450,50 @@ def test_at_most_a_window_of_sums_of_two_exchanges_overlaps(tmp_path: Path) -> N
     assert most == WINDOW == 8
     assert sorted(published(federation)) == list(range(WINDOW + 3))
     assert is_exact(federation)
+    close(federation)
+
+
+def test_in_service_the_planner_is_asked_again_while_a_bar_is_stalled_and_ends_the_work_when_nothing_is_left(
+    tmp_path: Path,
+) -> None:
+    federation = channel(tmp_path, [])
+    federation.withhold = lambda sender, subject: (
+        subject.step == "upload" and sender == "m2" and subject.session.startswith("r19700102-0-")
+    )
+    under_way: list[int] = []
+
+    def planner(node: CoordinatorNode, _now_ns: int) -> list[Request] | None:
+        if len(under_way) == 4:
+            return None
+        under_way.append(node.running_bar_ns)
+        return bars(len(under_way) - 1)
+
+    for _ in range(100):
+        if federation.coordinator._is_over(planner, federation.now_ns):
+            break
+        if not federation.step():
+            federation.now_ns += federation.limits.upload_ns + 1
+    assert federation.coordinator.is_done
+    assert under_way[0] == 0
+    assert all(under_way[1:])
+    assert published(federation) == [1, 2, 3, 0]
+    assert federation.coordinator.running_bar_ns == 0
+    close(federation)
+
+
+def test_a_planner_is_not_asked_while_a_sum_of_three_exchanges_or_a_full_window_is_under_way(tmp_path: Path) -> None:
+    federation = channel(tmp_path, [request()])
+    assert not federation.coordinator.is_free, "no epoch yet"
+    federation.run(until=lambda: bool(federation.coordinator._running))
+    assert not federation.coordinator.is_free
+    federation.run()
+    assert federation.coordinator.is_free
+    federation.withhold = lambda sender, subject: subject.step == "upload" and sender == "m2"
+    federation.coordinator.extend(bars(*range(WINDOW)))
+    federation.run(until=lambda: len(federation.coordinator._running) == WINDOW)
+    assert not federation.coordinator.is_free
+    federation.run()
+    assert federation.coordinator.is_free
     close(federation)
 
 

@@ -86,6 +86,28 @@ def test_a_bar_that_no_sum_gave_is_not_a_number_and_no_training_row() -> None:
     assert np.isfinite(published.spillover()).all()
 
 
+def test_sums_of_bars_that_overtake_each_other_make_the_same_state_and_a_gap_is_filled_later() -> None:
+    requests = state_programme(RULES, START_NS, AS_OF_NS, bars=288)
+    parts = [state_sum(one, np.array([0.9, 0.8]), state_of(288)) for one in requests]
+    in_order, overtaken = Published(RULES, LIMITS), Published(RULES, LIMITS)
+    for published in (in_order, overtaken):
+        published.receive(opened(CENSUS, TURNOVER))
+    for part in parts:
+        in_order.receive(part)
+    first, second, *rest = parts
+    for part in (first, *rest[::-1]):
+        overtaken.receive(part)
+    gap = slice(288, 576)
+    assert np.isnan(overtaken.state[gap]).all()
+    assert np.array_equal(np.delete(overtaken.state, np.r_[gap], axis=0), np.delete(in_order.state, np.r_[gap], axis=0))
+    assert overtaken.train_rows()[0] == 576
+    overtaken.receive(second)
+    assert np.array_equal(overtaken.state, in_order.state)
+    assert np.array_equal(overtaken.train_rows(), in_order.train_rows())
+    assert np.array_equal(overtaken.spillover(), in_order.spillover())
+    assert sorted(overtaken.rounds) == sorted(in_order.rounds)
+
+
 def test_training_rows_leave_out_the_warm_up_and_the_bar_whose_label_is_outside() -> None:
     rows = after_state().train_rows()
     assert rows.tolist() == list(range(288, TRAIN_BARS - 1))
