@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import math
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hansa.crypto.sharing import Share, split
+from hansa.crypto.sharing import PRIME, Share, split
 from hansa.errors import MessageError, ProtocolError
 from hansa.protocol.recovery import SeedRecovery
 from players import manifest
@@ -118,6 +119,23 @@ def test_wrong_shares_that_leave_no_quorum_of_right_ones_recover_nothing() -> No
     assert recovery.seeds == {}
     recovery.add_shares("m3", given_shares["m3"])
     assert set(recovery.seeds) == {"m2"}, "the right share takes the wrong one's place"
+
+
+def test_shares_that_combine_to_no_seed_recover_nothing() -> None:
+    """The last share is bent until the four combine to the field's largest number, which is longer than a seed."""
+    recovery = committed()
+    given_shares = shares_of("m2")
+    last = "m4"
+    xs = [NAMES.index(name) + 1 for name in given_shares]
+    bent = {}
+    for peer in DROPPED:
+        others = {NAMES.index(name) + 1: Share.decode(given_shares[name]["m2"][peer]).y for name in given_shares}
+        weights = {x: math.prod(o * pow(o - x, -1, PRIME) for o in xs if o != x) % PRIME for x in xs}
+        known = sum(weights[x] * y for x, y in others.items() if x != 5)
+        bent[peer] = Share(5, (PRIME - 1 - known) * pow(weights[5], -1, PRIME) % PRIME).encode()
+    for name in given_shares:
+        recovery.add_shares(name, {"m2": bent} if name == last else given_shares[name])
+    assert recovery.seeds == {}
 
 
 @pytest.mark.parametrize(

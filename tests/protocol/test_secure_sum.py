@@ -101,7 +101,6 @@ def test_every_step_before_the_cohort_is_out_of_order() -> None:
         table.sum.next_call,
         table.sum.result,
         table.sum.recover,
-        lambda: table.sum.dropped,
         lambda: table.sum.note_call(call),
     ):
         with pytest.raises(ProtocolError, match="no cohort"):

@@ -91,12 +91,6 @@ class SecureSum:
         return tuple(sorted(self._uploads))
 
     @property
-    def dropped(self) -> tuple[str, ...]:
-        """Participants that are not in the cohort."""
-        members = self._members()
-        return tuple(name for name in self.manifest.participants if name not in members)
-
-    @property
     def call(self) -> Call | None:
         """The newest call."""
         return self._calls[-1] if self._calls else None
