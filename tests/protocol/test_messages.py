@@ -16,6 +16,7 @@ from hansa.protocol.messages import (
     SMALL_BYTES,
     Agreement,
     Answer,
+    Call,
     Cohort,
     Complaint,
     Died,
@@ -25,7 +26,10 @@ from hansa.protocol.messages import (
     Opening,
     Payload,
     Probe,
+    Recover,
+    Result,
     Reveal,
+    Shares,
     Upload,
     claimed_sender,
     encode,
@@ -80,6 +84,58 @@ def test_a_set_up_message_has_this_encoding_and_comes_back_from_its_envelope(ste
     assert open_envelope(from_member("m0", payload), type(payload), sender="m0", key=KEY) == payload
 
 
+SESSION: dict[str, Payload] = {
+    "upload": Upload(hash_like(1), b"ciphertext", {"m1": hash_like(2), "m2": hash_like(3)}, {"m1": b"package"}),
+    "cohort": Cohort(hash_like(1), ("m0", "m1"), (hash_like(2), hash_like(3))),
+    "agreement": Agreement(hash_like(1), hash_like(2)),
+    "call": Call(hash_like(1), hash_like(2), 1, ("m0", "m2"), ()),
+    "call with its certificate": Call(hash_like(1), hash_like(2), 0, ("m0", "m2"), (b"envelope", b"another")),
+    "opening": Opening(hash_like(1), hash_like(2), 300, {"m3": hash_like(4)}, b"partial"),
+    "recover": Recover(hash_like(1), hash_like(2), {"m1": {"m0": b"package"}}),
+    "shares": Shares(hash_like(1), hash_like(2), {"m1": {"m3": b"share"}}),
+    "result": Result(hash_like(1), hash_like(2), 0, ("m0", "m1"), bytes(300)),
+    "died": Died(hash_like(1), "no quorum agreed in time"),
+}
+
+
+def by_the_book(value: object) -> bytes:
+    """MessagePack, shortest forms: maps by sorted keys, structs as maps in the order of their fields."""
+    if isinstance(value, int):
+        return (
+            value.to_bytes(1)
+            if value < 128
+            else b"\xcc" + value.to_bytes(1)
+            if value < 256
+            else b"\xcd" + (value.to_bytes(2))
+        )
+    if isinstance(value, str):
+        data = value.encode()
+        return bytes([0xA0 + len(data)]) + data if len(data) < 32 else b"\xd9" + bytes([len(data)]) + data
+    if isinstance(value, bytes):
+        return b"\xc4" + bytes([len(value)]) + value if len(value) < 256 else b"\xc5" + len(value).to_bytes(2) + value
+    if isinstance(value, tuple):
+        return bytes([0x90 + len(value)]) + b"".join(by_the_book(item) for item in value)
+    pairs = sorted(value.items()) if isinstance(value, dict) else msgspec.structs.asdict(value).items()  # type: ignore[type-var]
+    return bytes([0x80 + len(pairs)]) + b"".join(by_the_book(key) + by_the_book(item) for key, item in pairs)
+
+
+@pytest.mark.parametrize("step", sorted(VECTORS["session_encoding"]))
+def test_a_message_of_a_session_has_this_encoding_and_comes_back_from_its_envelope(step: str) -> None:
+    payload = SESSION[step]
+    assert encode(payload).hex() == VECTORS["session_encoding"][step]
+    assert encode(payload) == by_the_book(payload)
+    assert open_envelope(from_member("m0", payload), type(payload), sender="m0", key=KEY) == payload
+
+
+@pytest.mark.parametrize("step", sorted(SESSION))
+def test_no_truncated_message_of_a_session_is_taken(step: str) -> None:
+    payload = SESSION[step]
+    body = from_member("m0", payload)
+    for length in range(0, len(body), 7):
+        with pytest.raises((MessageError, SignatureError)):
+            open_envelope(body[:length], type(payload), sender="m0", key=KEY)
+
+
 def test_a_complaint_about_anything_else_is_refused() -> None:
     body = from_member("m0", Complaint(b"l", "m1", "weather"))  # type: ignore[arg-type]
     with pytest.raises(MessageError, match="weather"):
@@ -93,8 +149,8 @@ def test_an_envelope_gives_back_what_was_sealed(manifest: bytes, root: bytes) ->
 
 
 def test_the_order_of_a_mapping_does_not_change_the_bytes() -> None:
-    one = Opening(b"m", b"r", {"m1": b"1", "m2": b"2"})
-    other = Opening(b"m", b"r", {"m2": b"2", "m1": b"1"})
+    one = Opening(b"m", b"r", 0, {"m1": b"1", "m2": b"2"}, b"")
+    other = Opening(b"m", b"r", 0, {"m2": b"2", "m1": b"1"}, b"")
     assert encode(one) == encode(other)
 
 
@@ -139,7 +195,7 @@ def test_size_is_bounded_before_anything_is_read() -> None:
     body = from_member("m0", Upload(b"m", bytes(5000), {}, {}))
     with pytest.raises(MessageError, match="at most 100"):
         open_envelope(body, Upload, sender="m0", key=KEY, limit=100)
-    assert open_envelope(body, Upload, sender="m0", key=KEY, limit=5100).words == bytes(5000)
+    assert open_envelope(body, Upload, sender="m0", key=KEY, limit=5100).ciphertext == bytes(5000)
     with pytest.raises(MessageError, match="at most"):
         open_envelope(bytes(SMALL_BYTES + ENVELOPE_OVERHEAD_BYTES + 1), Died, sender="m0", key=KEY)
 
