@@ -9,9 +9,14 @@ MODULE_LINES := 400
 # A file's tests share their server and their compiled programs.
 PARALLEL := -n 2 --dist loadfile
 ARGS ?=
+COMPILE = env -u PIP_FIND_LINKS -u PIP_EXTRA_INDEX_URL PIP_CONFIG_FILE=/dev/null CUSTOM_COMPILE_COMMAND="$(1)" \
+  $(BIN)/pip-compile --generate-hashes --allow-unsafe --strip-extras --quiet --no-config \
+  --no-emit-index-url --no-emit-find-links --no-emit-trusted-host
+
+RUNS ?= 10000000
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test test-fast check bench docs lock clean
+.PHONY: help env demo test test-fast check bench fuzz docs lock lock-rivals clean
 
 help:  ## show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
@@ -53,17 +58,24 @@ check: env  ## format, lint, types, import contracts, sizes, the README's comman
 	@test $$(wc -l < README.md) -le $(README_LINES) || { echo "README.md: more than $(README_LINES) lines"; exit 1; }
 	$(BIN)/python .ci/readme_commands.py check
 
-bench: env  ## every figure that the documentation quotes
-	@for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+bench: env  ## every figure that the documentation quotes; the rivals' packages need an index, or are left out
+	@for script in benchmarks/*.py benchmarks/rivals/compare.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
 	$(BIN)/hansa bench secure-sum --members 5 --length 100000 --json
+
+fuzz: env  ## every decoder under atheris; RUNS=200000 for a short run
+	$(BIN)/python fuzz/decoders.py --runs $(RUNS)
 
 docs: env  ## the documentation as a site in site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 lock: env  ## pin again what pyproject.toml asks for, from the public index alone
-	env -u PIP_FIND_LINKS -u PIP_EXTRA_INDEX_URL PIP_CONFIG_FILE=/dev/null CUSTOM_COMPILE_COMMAND="make lock" \
-	  $(BIN)/pip-compile pyproject.toml --extra dev --generate-hashes --allow-unsafe --strip-extras --quiet --no-config \
-	  --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --output-file requirements.lock
+	$(call COMPILE,make lock) pyproject.toml --extra dev --output-file requirements.lock
+
+lock-rivals: env  ## pin again what the comparison's rivals run in
+	for rival in flower tenseal; do \
+	  $(call COMPILE,make lock-rivals) benchmarks/rivals/requirements-$$rival.in \
+	    --output-file benchmarks/rivals/requirements-$$rival.lock || exit 1; \
+	done
 
 clean:  ## remove what was made here, but not the runs
-	rm -rf $(VENV) site build src/*.egg-info .coverage .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .venv-rivals site build src/*.egg-info .coverage .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

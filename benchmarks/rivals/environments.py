@@ -1,6 +1,6 @@
 """Virtual environments of the rivals, made on demand: one each, from a hashed lock file, beside hansa's own.
 
-An environment is named by its lock file's hash, so a new lock makes a new one; one that cannot be finished is removed.
+An environment is named by its lock file's hash, so a new lock makes a new one; one that was not finished is made again.
 What pip says is shown only when it fails, and then in one sentence.
 """
 
@@ -15,6 +15,7 @@ from pathlib import Path
 HERE = Path(__file__).parent
 CACHE = HERE.parents[1] / ".venv-rivals"
 INSTALL_SECONDS = 600.0
+STAMP = "installed"
 
 
 class UnavailableError(Exception):
@@ -33,7 +34,7 @@ def python_of(rival: str) -> Path:
     lock = HERE / f"requirements-{rival}.lock"
     tag = f"{hashlib.sha256(lock.read_bytes()).hexdigest()[:12]}-{sys.version_info.major}.{sys.version_info.minor}"
     home = CACHE / f"{rival}-{tag}"
-    if not home.exists():
+    if not (home / STAMP).exists():
         _make(rival, lock, home)
     return home / "bin" / "python"
 
@@ -44,15 +45,10 @@ def _make(rival: str, lock: Path, home: Path) -> None:
     CACHE.mkdir(exist_ok=True)
     print(f"installing {rival} into {CACHE.name}: once", file=sys.stderr, flush=True)
     options = ("--quiet", "--disable-pip-version-check", "--retries", "2", "--timeout", "30")
-    python = str(home / "bin" / "python")
-    is_made = False
-    try:
-        _run([sys.executable, "-m", "venv", str(home)])
-        _run([python, "-m", "pip", "install", *options, "--require-hashes", "--no-deps", "-r", str(lock)])
-        is_made = True
-    finally:
-        if not is_made:
-            shutil.rmtree(home, ignore_errors=True)
+    _run([sys.executable, "-m", "venv", str(home)])
+    pip = [str(home / "bin" / "python"), "-m", "pip", "install"]
+    _run([*pip, *options, "--require-hashes", "--no-deps", "-r", str(lock)])
+    (home / STAMP).touch()
 
 
 def _run(command: list[str]) -> None:

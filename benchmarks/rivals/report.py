@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
+
+FIGURES = ("seconds", "member_seconds", "upload_bytes_per_value")
 
 PROTECTIONS = (
     (
         "hansa",
-        "masks (AES-256-CTR under keys of X25519 and ML-KEM-768) and noise; docs/explanation/threat-model.md has every "
-        "layer and against whom it holds",
+        (
+            "masks (AES-256-CTR under keys of X25519 and ML-KEM-768) and noise; the threat model has every "
+            "layer and against whom it holds"
+        ),
         "mutual TLS 1.3; messages signed; a quorum signs the cohort before anything is opened",
         "a member counts once its upload is in, while a quorum answers",
     ),
     (
         "Flower SecAgg+",
-        "pairwise masks, at most {pairwise} bits of seed, and private masks, at most {private}, both from MT19937; no "
-        "noise here (Flower has it apart)",
+        (
+            "pairwise masks, at most {pairwise} bits of seed, and private masks, at most {private}, both from MT19937; "
+            "no noise here (Flower has it apart)"
+        ),
         "TLS with a server certificate; members' requests signed by registered EC keys; mask keys relayed unsigned",
-        "members minus threshold (here 2 of 5) may vanish between stages",
+        "all members but a threshold (3 of 5 here) may vanish between stages",
     ),
     (
         "TenSEAL BFV, one key",
@@ -29,8 +36,10 @@ PROTECTIONS = (
 NOT_SHOWN = (
     "networks: everything is on this machine and shares its cores; latency adds to every exchange",
     "drop-outs: every member answers; each system has further work and waiting when one does not",
-    "what the clock covers: hansa's sum ends when the last member has checked the result, with noise, a certified "
-    "cohort and synced disks in it; Flower's ends when the server has the aggregate",
+    (
+        "what the clock covers: hansa's sum ends when the last member has checked the result, with noise, a certified "
+        "cohort and synced disks in it; Flower's ends when the server has the aggregate"
+    ),
     "key agreement: hansa's is once an epoch and outside its figure; Flower's is in every round and in its figure",
     "Flower on many machines: each message starts a ClientApp process, here five at once on the same cores",
     "Flower in process and TenSEAL: arithmetic alone, no network, no agreement, no disk",
@@ -42,53 +51,61 @@ def least(values: list[float]) -> float:
     return min(values[1:] or values)
 
 
-def rows(size: dict[str, Any]) -> list[tuple[str, float | None, float | None, float | None]]:
-    """Return name, seconds of a whole sum, seconds of one member's work and uploaded bytes a value of every party."""
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One party's figures; None where there is none."""
+
+    what: str
+    seconds: float
+    member_seconds: float | None
+    upload_bytes_per_value: float
+
+    def with_ratios(self, ours: Row) -> dict[str, Any]:
+        """Return the figures, each followed by its ratio to `ours`."""
+        figures: dict[str, Any] = {"what": self.what}
+        for name in FIGURES:
+            value, reference = getattr(self, name), getattr(ours, name)
+            figures[name] = value
+            figures[f"{name}_to_hansa"] = None if value is None or reference is None else value / reference
+        return figures
+
+
+def rows(size: dict[str, Any]) -> list[Row]:
+    """Return the figures of every party that was measured, hansa's first."""
     ours, length = size["hansa"], size["length"]
     our_bytes = ours["upload_bytes_per_value"]
-    table = [("hansa, deployed", ours["seconds"], ours.get("member_seconds"), our_bytes)]
+    table = [Row("hansa, deployed", ours["seconds"], ours.get("member_seconds"), our_bytes)]
     if "flower" in size:
         deployed, in_process = size["flower"]["deployed"], size["flower"]["in_process"]
         weight, member = in_process["bytes"]["reply"] / length, least(in_process["member_seconds"])
         table += [
-            ("Flower SecAgg+, deployed", least(deployed["seconds"]), None, weight),
-            ("Flower SecAgg+, in process, members in turn", least(in_process["seconds"]), member, weight),
-            ("the same, as if side by side", least(in_process["critical_path_seconds"]), member, weight),
+            Row("Flower SecAgg+, deployed", least(deployed["seconds"]), None, weight),
+            Row("Flower SecAgg+, in process, members in turn", least(in_process["seconds"]), member, weight),
+            Row("the same, as if side by side", least(in_process["critical_path_seconds"]), member, weight),
         ]
     for degree, figures in size.get("tenseal", {}).items():
         member, weight = min(figures["encrypt_seconds"]), figures["upload_bytes"] / length
         whole = member + figures["add_seconds"] + figures["decrypt_seconds"]
-        table.append((f"TenSEAL BFV {degree}, one key, as if side by side", whole, member, weight))
-    table.append(("bare exchange over hansa's transport", size["floor_seconds"], None, our_bytes))
+        table.append(Row(f"TenSEAL BFV {degree}, one key, as if side by side", whole, member, weight))
+    table.append(Row("bare exchange over hansa's transport", size["floor_seconds"], None, our_bytes))
     return table
-
-
-def ratio(value: float | None, ours: float | None) -> str:
-    return "" if value is None or ours is None else f"{value / ours:.1f}"
-
-
-def number(value: float | None, digits: int) -> str:
-    return "" if value is None else f"{value:.{digits}f}"
 
 
 def print_size(size: dict[str, Any]) -> None:
     print(f"\n{size['members']} members, {size['length']} values of 16 bits, the same for all\n")
     print("| what | a sum, s | to hansa | a member's work, s | to hansa | upload, B a value | to hansa |")
     print("|---|---|---|---|---|---|---|")
-    table = rows(size)
-    _, our_seconds, our_member, our_bytes = table[0]
-    for name, seconds, member, weight in table:
-        cells = (
-            number(seconds, 3),
-            ratio(seconds, our_seconds),
-            number(member, 4),
-            ratio(member, our_member),
-            number(weight, 2),
-            ratio(weight, our_bytes),
-        )
-        print(f"| {name} | {' | '.join(cells)} |")
+    for row in size["table"]:
+        what, *figures = row.values()
+        digits = (3, 1, 4, 1, 2, 1)
+        cells = ["" if value is None else f"{value:.{n}f}" for value, n in zip(figures, digits, strict=True)]
+        print(f"| {what} | {' | '.join(cells)} |")
+    before, after = size["hansa_seconds"]
+    print(f"\nhansa's median before the others {before:.3f} s, after them {after:.3f} s; load then {size['load']:.1f}")
     for rival, reason in size["skipped"].items():
         print(f"\n{rival} is left out: {reason}")
+    for rival, reason in size["failed"].items():
+        print(f"\n{rival} has FAILED: {reason}")
     if "flower" in size:
         print_flower(size["flower"]["deployed"])
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -24,6 +26,7 @@ from hansa.crypto.prg import add_limb_mask, expand
 from hansa.crypto.ring import add_elements, scale_element, ternary_secret, uniform_element
 from hansa.errors import IdentityError, MessageError, ProtocolError
 
+VECTORS = json.loads((Path(__file__).parents[1] / "vectors" / "encryption.json").read_text())
 CRS = hashlib.sha256(b"session").digest()
 
 
@@ -40,6 +43,37 @@ def book_session() -> tuple[list[int], list[int]]:
     """The two blocks' public elements as coefficients mod Q."""
     blocks = [np.array(book.uniform_residues(CRS, block), dtype=np.uint32) for block in range(2)]
     return book.coefficients(blocks[0]), book.coefficients(blocks[1])
+
+
+@pytest.mark.parametrize("claim", sorted(VECTORS["sessions"]))
+def test_a_session_has_its_published_bytes(claim: str) -> None:
+    vector = VECTORS["sessions"][claim]
+    if vector["is_wide"]:
+        steps = np.array([(-1) ** i * (2**44 - 1 - i) for i in range(vector["length"])])
+    else:
+        steps = 37 * np.arange(vector["length"]) % 8001 - 4000
+    crs, secret, errors, floods = (
+        bytes.fromhex(VECTORS[f"{name}_seed"]) for name in ("crs", "secret", "error", "flood")
+    )
+    key, limbs = ternary_secret(secret), pack(steps, is_wide=vector["is_wide"])
+    data = encrypt(limbs, secret=key, crs_seed=crs, error_seed=errors)
+    assert len(data) == ciphertext_bytes(limbs.shape[1]) == vector["ciphertext"]["bytes"]
+    answer = partial_decryption(limbs.shape[1], share=key, crs_seed=crs, flood_seed=floods)
+    masked = partial_decryption(
+        limbs.shape[1], share=key, crs_seed=crs, flood_seed=floods, masks=[(crs, False), (secret, True)]
+    )
+    assert hashlib.sha256(masked).hexdigest() == vector["masked_partial_sha256"]
+    for name, wire in (("ciphertext", data), ("partial", answer)):
+        assert wire[:16].hex() == vector[name]["first"]
+        assert hashlib.sha256(wire).hexdigest() == vector[name]["sha256"]
+    total = empty_total(limbs.shape[1])
+    add_ciphertext(total, data)
+    add_ciphertext(total, answer)
+    assert hashlib.sha256(total.astype("<u4").tobytes()).hexdigest() == vector["total_sha256"]
+    decoded = decode(total)
+    assert hashlib.sha256(decoded.limbs.astype("<u8").tobytes()).hexdigest() == vector["limbs_sha256"]
+    assert decoded.noise == pytest.approx(vector["noise"], rel=1e-9)
+    assert np.array_equal(unpack(decoded.limbs, len(steps), is_wide=vector["is_wide"]), steps)
 
 
 # One full block and a cut one, places at the borders of both.
@@ -96,10 +130,16 @@ def test_the_bytes_do_not_depend_on_the_number_of_workers(width: int) -> None:
     alone = encrypt(limbs, secret=key, crs_seed=CRS, error_seed=seed("error"))
     answer = partial_decryption(width, share=key, crs_seed=CRS, flood_seed=seed("flood"))
     assert len(alone) == len(answer) == ciphertext_bytes(width) == 145 * width // 8
+    masks = [(seed("pair 1"), True), (seed("pair 2"), False)]
+    masked = partial_decryption(width, share=key, crs_seed=CRS, flood_seed=seed("flood"), masks=masks)
     for workers in (2, 3, 9):
         assert encrypt(limbs, secret=key, crs_seed=CRS, error_seed=seed("error"), workers=workers) == alone
         again = partial_decryption(width, share=key, crs_seed=CRS, flood_seed=seed("flood"), workers=workers)
         assert again == answer
+        again = partial_decryption(
+            width, share=key, crs_seed=CRS, flood_seed=seed("flood"), masks=masks, workers=workers
+        )
+        assert again == masked != answer
 
 
 @given(
@@ -138,10 +178,49 @@ def test_any_threshold_of_decryptors_opens_the_exact_sum_of_the_cohort(
     for j in decryptors:
         own = add_elements([shares[i][j - 1] for i in cohort])
         share = scale_element(own, lagrange_weights(decryptors, j))
-        add_ciphertext(total, partial_decryption(width, share=share, crs_seed=draw, flood_seed=seed(f"flood {j}")))
+        masks = [(seed(f"opening {min(j, k)} {max(j, k)}"), j > k) for k in decryptors if k != j]
+        answer = partial_decryption(
+            width, share=share, crs_seed=draw, flood_seed=seed(f"flood {j}"), masks=masks, workers=j
+        )
+        add_ciphertext(total, answer)
     decoded = decode(total)
     assert decoded.noise < 0.1
     assert unpack(decoded.limbs, length, is_wide=is_wide).tolist() == expected.tolist()
+
+
+def test_an_opening_mask_is_the_uniform_element_of_the_kept_primes() -> None:
+    key = ternary_secret(seed("key"))
+    bare, plus, minus = (
+        partial_decryption(WIDTH, share=key, crs_seed=CRS, flood_seed=seed("flood"), masks=masks, workers=2)
+        for masks in ([], [(seed("pair"), False)], [(seed("pair"), True)])
+    )
+    stream = expand(seed("pair"), 2 * 4 * (5 * 8192 + 512))
+    for block, place in PLACES:
+        words = np.frombuffer(stream, dtype="<u4")[block * (5 * 8192 + 512) :][: 5 * 8192].reshape(5, 8192)
+        for k, prime in enumerate(book.KEPT):
+            mask = int(words[k, place]) % 2**29
+            assert mask < prime  # none of these places is a rejected one
+            found = [
+                book.wire_residues(data, 8192 * block, 96 if block else 8192, place)[k] for data in (bare, plus, minus)
+            ]
+            assert found == [found[0], (found[0] + mask) % prime, (found[0] - mask) % prime]
+
+
+def test_a_partial_alone_shows_nothing_but_all_together_open() -> None:
+    width = 8192
+    parts = [uniform_element(seed(f"part {j}")) for j in range(3)]
+    limbs = pack(np.arange(6 * width) % 1000, is_wide=False)
+    total = empty_total(width)
+    add_ciphertext(total, encrypt(limbs, secret=add_elements(parts), crs_seed=CRS, error_seed=seed("error")))
+    for j, part in enumerate(parts):
+        masks = [(seed(f"pair {j + k}"), j > k) for k in range(3) if k != j]
+        add_ciphertext(
+            total,
+            partial_decryption(width, share=part, crs_seed=CRS, flood_seed=seed(f"flood {j}"), masks=masks),
+        )
+        if j < 2:
+            assert decode(total).noise == pytest.approx(3**-0.5, abs=0.02)
+    assert np.array_equal(unpack(decode(total).limbs, 6 * width, is_wide=False), np.arange(6 * width) % 1000)
 
 
 def test_a_missing_or_wrong_partial_shows_in_the_noise() -> None:

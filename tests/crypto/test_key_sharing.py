@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from hansa.crypto.key_sharing import agreeing, deal, lagrange_weights, open_shar
 from hansa.crypto.ring import add_elements, scale_element, ternary_secret, uniform_element
 from hansa.errors import IdentityError, MessageError, ProtocolError
 
+VECTORS = json.loads((Path(__file__).parents[1] / "vectors" / "key_sharing.json").read_text())
 CHALLENGE = hashlib.sha256(b"challenge").digest()
 KEY = ternary_secret(bytes(32))
 
@@ -32,6 +35,21 @@ def altered(share: np.ndarray, *places: tuple[int, int]) -> np.ndarray:
     for k, place in places:
         changed[k, place] = (int(changed[k, place]) + 1) % book.PRIMES[k]
     return changed
+
+
+def test_dealing_opening_weighing_and_probing_give_their_published_values() -> None:
+    holders, seeds = VECTORS["holders"], [bytes.fromhex(text) for text in VECTORS["seeds"]]
+    key = ternary_secret(bytes.fromhex(VECTORS["secret_seed"]))
+    dealt = deal(key, threshold=VECTORS["threshold"], holders=holders, seeds=seeds)
+    assert [data and hashlib.sha256(data).hexdigest() for data in dealt] == VECTORS["corrections"]
+    shares = [open_share(*pair) for pair in zip(seeds, dealt, strict=True)]
+    assert [hashlib.sha256(share.astype("<u4").tobytes()).hexdigest() for share in shares] == VECTORS["shares"]
+    decryptors = VECTORS["lagrange_weights"]["decryptors"]
+    for x in decryptors:
+        assert lagrange_weights(decryptors, x).tolist() == VECTORS["lagrange_weights"]["weights"][str(x)]
+    probes = [probe(share, bytes.fromhex(VECTORS["challenge"])) for share in shares]
+    assert [data.hex() for data in probes] == VECTORS["probes"]
+    assert agreeing(dict(zip(holders, probes, strict=True)), threshold=3, needed=4) == frozenset(holders)
 
 
 @given(st.data())

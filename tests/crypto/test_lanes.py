@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ import ring_oracle as book
 from hansa.crypto.lanes import coefficients, pack, unpack
 from hansa.errors import MessageError, ProtocolError
 
+VECTORS = json.loads((Path(__file__).parents[1] / "vectors" / "lanes.json").read_text())
 lengths = st.integers(1, 500)
 widths = st.booleans()
 
@@ -22,12 +25,21 @@ def steps_for(length: int, label: str, limit: int) -> np.ndarray:
     return generator.integers(-limit, limit, length, endpoint=True)
 
 
-@pytest.mark.parametrize(
-    ("length", "is_wide", "expected"),
-    [(1, False, 32), (192, False, 32), (193, False, 64), (500, False, 96), (500, True, 192), (10**6, False, 166_688)],
-)
-def test_a_vector_takes_a_multiple_of_32_coefficients(length: int, *, is_wide: bool, expected: int) -> None:
-    assert coefficients(length, is_wide=is_wide) == expected
+def test_a_vector_takes_its_published_number_of_coefficients() -> None:
+    for vector in VECTORS["coefficients"]:
+        found = coefficients(vector["length"], is_wide=vector["is_wide"])
+        assert found == vector["coefficients"]
+        assert found % 32 == 0
+        assert (found - 32) * (3 if vector["is_wide"] else 6) < vector["length"]
+
+
+@pytest.mark.parametrize("claim", sorted(VECTORS["pack"]))
+def test_packed_steps_have_their_published_limbs_and_come_back(claim: str) -> None:
+    vector = VECTORS["pack"][claim]
+    limbs = pack(np.array(vector["steps"]), is_wide=vector["is_wide"])
+    assert limbs[:, 0].tolist() == vector["first_coefficient"]
+    assert hashlib.sha256(limbs.astype("<u8").tobytes()).hexdigest() == vector["sha256"]
+    assert unpack(limbs, len(vector["steps"]), is_wide=vector["is_wide"]).tolist() == vector["steps"]
 
 
 @given(length=lengths, is_wide=widths, label=st.text(max_size=4))

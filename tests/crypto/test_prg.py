@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hansa.crypto.prg import add_mask, derive, expand
+from hansa.crypto.prg import Keystream, add_limb_mask, add_limb_masks, add_mask, derive, expand
 from hansa.errors import IdentityError
 
 VECTORS = json.loads((Path(__file__).parents[1] / "vectors" / "prg.json").read_text())
@@ -45,6 +46,51 @@ def test_a_mask_is_the_little_endian_keystream_across_block_borders(length: int)
     add_mask(words, SEED, negative=False)
     expected = before.astype(np.uint64) + np.frombuffer(expand(SEED, 4 * length), dtype="<u4")
     assert np.array_equal(words, (expected % 2**32).astype(np.uint32))
+
+
+@pytest.mark.parametrize("claim", sorted(VECTORS["limb_mask"]))
+def test_a_limb_mask_has_its_published_words(claim: str) -> None:
+    vector = VECTORS["limb_mask"][claim]
+    limbs = np.zeros((3, vector["coefficients"]), dtype=np.uint64)
+    add_limb_mask(limbs, bytes.fromhex(vector["seed"]), negative=vector["negative"])
+    assert limbs[0, :3].tolist() == vector["first"]
+    assert hashlib.sha256(limbs.astype("<u8").tobytes()).hexdigest() == vector["sha256"]
+
+
+# 32768 words fill one block of the cipher; rows go on where the row before ended.
+@pytest.mark.parametrize("width", [32, 10_912, 10_944, 32_800])
+def test_a_limb_mask_is_46_bits_of_the_keystream_across_rows_and_blocks(width: int) -> None:
+    limbs = np.arange(3 * width, dtype=np.uint64).reshape(3, width) * np.uint64(0x9E3779B97F4A7C15)
+    before = limbs.copy()
+    words = np.frombuffer(expand(SEED, 24 * width), dtype="<u8").reshape(3, width)
+    add_limb_mask(limbs, SEED, negative=False)
+    assert np.array_equal(limbs, before + (words & np.uint64(2**46 - 1)))
+    add_limb_mask(limbs, SEED, negative=True)
+    assert np.array_equal(limbs, before)
+
+
+def test_many_limb_masks_are_each_alone() -> None:
+    masks = [(bytes([k] * 32), k % 3 == 0) for k in range(5)]
+    together, alone = np.zeros((3, 16_000), dtype=np.uint64), np.zeros((3, 16_000), dtype=np.uint64)
+    add_limb_masks(together, masks)
+    for seed, negative in masks:
+        add_limb_mask(alone, seed, negative=negative)
+    assert np.array_equal(together, alone)
+
+
+@pytest.mark.parametrize("start", [0, 16, 160, 65536])
+def test_a_keystream_may_begin_at_any_whole_block(start: int) -> None:
+    stream = Keystream(SEED, start)
+    expected = expand(SEED, start + 400)[start:]
+    assert stream.words32(3).tobytes() == expected[:12]
+    assert stream.words64(40).tobytes() == expected[12:332]
+    assert stream.words64(8).tobytes() == expected[332:396]
+
+
+@pytest.mark.parametrize("start", [-16, 1, 17])
+def test_a_keystream_does_not_begin_inside_a_block(start: int) -> None:
+    with pytest.raises(ValueError, match="16-byte blocks"):
+        Keystream(SEED, start)
 
 
 @given(st.binary(min_size=32, max_size=32), st.lists(st.integers(0, 2**32 - 1), max_size=40))
@@ -84,6 +130,23 @@ def test_a_negative_length_is_refused() -> None:
 def test_a_vector_that_cannot_be_masked_in_place_is_refused(words: np.ndarray) -> None:
     with pytest.raises(IdentityError, match="contiguous writable uint32"):
         add_mask(words, SEED, negative=False)
+
+
+@pytest.mark.parametrize(
+    "limbs",
+    [
+        np.zeros((3, 4), dtype=np.int64),
+        np.zeros(8, dtype=np.uint64),
+        np.zeros((3, 8), dtype=np.uint64)[:, ::2],
+        np.frombuffer(bytes(48), dtype=np.uint64).reshape(3, 2),
+    ],
+    ids=["other type", "vector", "strided", "read-only"],
+)
+def test_limbs_that_cannot_be_masked_in_place_are_refused(limbs: np.ndarray) -> None:
+    with pytest.raises(IdentityError, match="contiguous writable uint64"):
+        add_limb_mask(limbs, SEED, negative=False)
+    with pytest.raises(IdentityError, match="32 bytes, got 31"):
+        add_limb_masks(np.zeros((3, 4), dtype=np.uint64), [(SEED, True), (bytes(31), True)])
 
 
 @pytest.mark.parametrize(("secret", "length"), [(bytes(15), 32), (bytes(32), 0), (bytes(32), 8161)])

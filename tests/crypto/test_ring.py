@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -25,6 +29,7 @@ from hansa.crypto.ring import (
 )
 from hansa.errors import IdentityError, MessageError, ProtocolError
 
+VECTORS = json.loads((Path(__file__).parents[1] / "vectors" / "ring.json").read_text())
 SEED = bytes(range(32))
 PRIMES = np.array(book.PRIMES, dtype=np.uint64)[:, None]
 seeds = st.binary(min_size=32, max_size=32)
@@ -33,6 +38,23 @@ seeds = st.binary(min_size=32, max_size=32)
 def is_prime(number: int) -> bool:
     """Trial division: the numbers are below 2^30."""
     return number > 1 and all(number % divisor for divisor in range(2, int(number**0.5) + 1))
+
+
+def test_every_function_returns_its_published_element() -> None:
+    seed = bytes.fromhex(VECTORS["seed"])
+    secret, uniform = ternary_secret(seed), uniform_element(seed)
+    results = {
+        "ternary_secret": secret,
+        "uniform_element": uniform,
+        "sum_of_both": add_elements([secret, uniform]),
+        "scaled_uniform_element": scale_element(uniform, np.array(VECTORS["weights"], dtype=np.uint32)),
+    }
+    for name, element in results.items():
+        assert element[:, 0].tolist() == VECTORS[name]["first"]
+        assert hashlib.sha256(element.astype("<u4").tobytes()).hexdigest() == VECTORS[name]["sha256"]
+    data = encode_element(uniform)
+    assert data[:16].hex() == VECTORS["encoded_uniform_element"]["first"]
+    assert hashlib.sha256(data).hexdigest() == VECTORS["encoded_uniform_element"]["sha256"]
 
 
 def test_the_parameters_are_what_the_security_figures_assume() -> None:

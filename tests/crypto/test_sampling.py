@@ -17,7 +17,7 @@ from scipy import stats
 
 from hansa.crypto import sampling
 from hansa.crypto.prg import derive, expand
-from hansa.crypto.sampling import GaussianTable, sample
+from hansa.crypto.sampling import GaussianTable, add_sample, sample
 from hansa.errors import ConfigurationError, IdentityError
 
 VECTORS = json.loads((Path(__file__).parents[1] / "vectors" / "sampling.json").read_text())
@@ -179,6 +179,17 @@ def test_a_table_is_built_once() -> None:
 def test_a_scale_out_of_range_is_refused(sigma: float) -> None:
     with pytest.raises(ConfigurationError, match="noise scale"):
         GaussianTable.build(sigma)
+
+
+def test_noise_in_place_is_the_sample_on_top() -> None:
+    table = GaussianTable.build(30000.0)
+    values = np.arange(40_000) * 7 - 100_000
+    expected = values + sample(table, values.size, SEED)
+    add_sample(values, table, SEED)
+    assert np.array_equal(values, expected)
+    for other in (np.zeros(3), np.zeros((2, 2), dtype=np.int64), np.zeros(6, dtype=np.int64)[::2]):
+        with pytest.raises(IdentityError, match="int64 vector for noise"):
+            add_sample(other, table, SEED)
 
 
 def test_a_bad_seed_or_count_is_refused() -> None:

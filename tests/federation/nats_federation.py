@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
+import socket
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from hansa.federation.nats_server import NatsServer, ServerOptions
+from hansa.federation.nats_server import ClusterPlace, NatsServer, ServerOptions
 from hansa.federation.nats_transport import NatsTransport
 from hansa.identity.certificates import generate_key, issue_certificate, make_authority, make_request
 
@@ -57,6 +59,24 @@ class NatsFederation:
             ),
         )
 
+    def cluster(self, **options: Any) -> list[NatsServer]:
+        """Return three servers, not started; they may be started in any order."""
+        ports = free_ports(3)
+        routes = tuple(f"127.0.0.1:{port}" for port in ports)
+        return [
+            NatsServer(
+                self.directory / f"nats-{name}",
+                ServerOptions(
+                    federation=self.name,
+                    coordinator="coordinator",
+                    members=self.members,
+                    cluster=ClusterPlace(name, port, routes),
+                    **{**self.credentials("coordinator"), **options},
+                ),
+            )
+            for name, port in zip("abc", ports, strict=True)
+        ]
+
     async def connect(self, url: str, node: str, **options: Any) -> NatsTransport:
         return await NatsTransport.connect(
             url,
@@ -65,3 +85,12 @@ class NatsFederation:
             coordinator=node == "coordinator",
             **{**self.credentials(node), **options},
         )
+
+
+def free_ports(count: int) -> list[int]:
+    """Return TCP ports of this machine that are free now."""
+    with contextlib.ExitStack() as probes:
+        opened = [probes.enter_context(socket.socket()) for _ in range(count)]
+        for probe in opened:
+            probe.bind(("127.0.0.1", 0))
+        return [int(probe.getsockname()[1]) for probe in opened]

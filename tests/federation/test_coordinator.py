@@ -2,32 +2,42 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import msgspec
 import numpy as np
 import pytest
 
-from hansa.federation.transport import Channel, Message, Subject
-from hansa.protocol.messages import Agreement, Died, Epoch, Opening, Result, Setup, open_envelope
+from hansa.federation.coordinator import WINDOW
+from hansa.federation.running_sum import Request
+from hansa.federation.transport import STEPS, Channel, Message, Subject
+from hansa.protocol.messages import Agreement, Call, Died, Epoch, Opening, Result, Setup, open_envelope
+from hansa.protocol.opening import partial
 from players import from_coordinator, from_member
-from simulator import Simulation, limits, purpose, request, signing_key
+from simulator import BAR_NS, DAY_NS, Simulation, limits, purpose, request, signing_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from hansa.federation.coordinator import CoordinatorNode
+    from hansa.protocol.epoch import EpochKeys
+
 SESSION = "r1-0-gram-a1"
-STEPS = (
+KILLED_AFTER = (
     "setup",
     "epoch",
     "halves",
+    "probe",
     "announce",
     "upload",
     "cohort",
     "agree",
-    "certificate",
+    "call",
     "open",
+    "call-1",
+    "open-1",
     "recover",
     "shares",
 )
@@ -69,7 +79,7 @@ def is_exact(federation: Simulation, name: str = "m0") -> bool:
     return all(np.array_equal(aggregate.steps, federation.expected(aggregate)) for aggregate in federation.opened(name))
 
 
-@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize("step", KILLED_AFTER)
 def test_a_kill_after_any_step_leads_to_the_same_sum(tmp_path: Path, step: str) -> None:
     """Seven members, one drops before its upload and one after its agreement, so that every step is taken."""
     federation = Simulation(tmp_path, limits=limits(7, 1))
@@ -124,23 +134,114 @@ def test_without_a_quorum_of_agreements_the_session_dies(federation: Simulation)
     assert federation.opened() == []
 
 
-def test_a_death_for_want_of_seeds_names_those_who_kept_them(federation: Simulation) -> None:
+def test_a_death_for_want_of_decryptors_names_those_who_kept_silent(federation: Simulation) -> None:
     federation.run(until=lambda: is_set_up(federation))
-    federation.silent.add("m4")
     federation.withhold = lambda sender, subject: subject.step == "open" and sender in {"m1", "m2"}
     federation.run()
-    assert deaths(federation)[0] == "seeds of m1, m2 towards dropped members are missing"
+    assert deaths(federation) == ["no answer of m1, m2; 4 decryptors are needed"] * 2
     assert federation.opened() == []
+    assert not says(federation, "call-1")
+
+
+def test_a_death_for_want_of_seeds_names_those_who_kept_them(tmp_path: Path) -> None:
+    federation = Simulation(tmp_path, limits=limits(7, 1))
+    federation.run(until=lambda: is_set_up(federation))
+    federation.silent.add("m6")
+    federation.withhold = lambda sender, subject: (
+        (subject.step, sender) == ("open", "m5") or (subject.step == "shares" and sender in {"m1", "m2"})
+    )
+    federation.run()
+    assert deaths(federation) == ["seeds of m5 towards dropped members are missing"] * 2
+    assert federation.opened() == []
+    for store in federation.stores.values():
+        store.close()
+
+
+def test_a_silent_decryptor_leads_to_a_call_of_others_and_not_to_a_death(federation: Simulation) -> None:
+    federation.withhold = lambda sender, subject: subject.step == "open" and sender == "m1"
+    federation.run()
+    calls = {m.subject.step: call_in(m) for m in federation.hub.stored(Channel.BOARD) if "call" in m.subject.step}
+    assert sorted(calls) == ["call", "call-1"]
+    assert "m1" in calls["call"].decryptors
+    assert calls["call-1"].decryptors == ("m0", "m2", "m3", "m4")
+    assert deaths(federation) == []
+    assert federation.opened()[0].cohort == federation.limits.members
+    assert is_exact(federation)
+
+
+def call_in(message: Message) -> Call:
+    return open_envelope(message.body, Call, sender="coordinator", key=signing_key("coordinator").public)
+
+
+def lies_as(monkeypatch: pytest.MonkeyPatch, *liars: str) -> None:
+    """Let members decrypt with their own key instead of their share of the cohort's."""
+
+    def wrong(name: str, **fields: object) -> bytes:
+        keys: EpochKeys = fields["keys"]  # type: ignore[assignment]
+        if name in liars:
+            fields["keys"] = replace(keys, shares=dict.fromkeys(keys.members, keys.secret))
+        return partial(name, **fields)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("hansa.protocol.session.partial", wrong)
+
+
+def test_a_garbage_partial_is_called_again_by_others_and_noted_with_its_suspects(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lies_as(monkeypatch, "m1")
+    federation = Simulation(tmp_path, limits=limits(7, 1))
+    federation.run()
+    calls = [call_in(m) for m in federation.hub.stored(Channel.BOARD) if m.subject.step.startswith("call")]
+    assert [call.decryptors for call in calls] == [("m0", "m1", "m2", "m3", "m4"), ("m2", "m3", "m4", "m5", "m6")]
+    assert notes(federation) == [
+        f"{SESSION}: call 0: the partials decode to noise",
+        "a partial decryption was wrong: one of m0, m1 gave it",
+    ]
+    assert is_exact(federation)
+    assert len(federation.opened()) == 1
+    for store in federation.stores.values():
+        store.close()
+
+
+def test_more_garbage_than_the_cohort_can_spare_opens_nothing_and_names_its_suspects(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lies_as(monkeypatch, "m1", "m4")
+    federation = Simulation(tmp_path)
+    federation.run()
+    assert federation.opened() == []
+    (reason,) = set(deaths(federation))
+    assert reason.startswith("partial decryptions decode to noise: one of ")
+    assert reason.endswith(" is wrong; no call is left of 3")
+    named = set(reason.removeprefix("partial decryptions decode to noise: one of ").split(" is wrong")[0].split(", "))
+    assert named & {"m1", "m4"}
+    for store in federation.stores.values():
+        store.close()
+
+
+def test_a_partial_of_the_wrong_form_is_noted_with_its_senders_name_and_counts_as_silence(
+    federation: Simulation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def short(name: str, **fields: object) -> bytes:
+        found = partial(name, **fields)  # type: ignore[arg-type]
+        return found[4:] if name == "m2" else found
+
+    monkeypatch.setattr("hansa.protocol.session.partial", short)
+    federation.run()
+    assert len(notes(federation)) == 1
+    assert notes(federation)[0].startswith("m2: MessageError:")
+    assert says(federation, "call-1")
+    assert is_exact(federation)
+    assert len(federation.opened()) == 1
 
 
 def test_a_wrong_seed_is_noted_with_the_culprits_name(federation: Simulation) -> None:
     federation.run(until=lambda: is_set_up(federation))
     federation.silent.add("m4")
-    federation.run(until=lambda: says(federation, "certificate"))
-    running = federation.coordinator._running
-    assert running is not None
+    federation.run(until=lambda: says(federation, "call"))
+    running = federation.coordinator._running[SESSION]
     assert running.sum.cohort is not None
-    wrong = Opening(running.sum.digest, running.sum.cohort.root(), {"m4": bytes(32)})
+    wrong = Opening(running.sum.digest, running.sum.cohort.root(), 0, {"m4": bytes(32)}, b"")
     told(federation, "open", from_member("m1", wrong), sender="m1")
     assert "the seed of m1 towards m4 does not fit the commitment of m1" in notes(federation)[-1]
     federation.run()
@@ -150,19 +251,18 @@ def test_a_wrong_seed_is_noted_with_the_culprits_name(federation: Simulation) ->
 
 def test_only_the_coordinators_own_messages_move_its_session(federation: Simulation) -> None:
     federation.run(until=lambda: says(federation, "upload"))
-    running = federation.coordinator._running
-    assert running is not None
-    digest, since = running.sum.digest, running.since_ns
+    running = federation.coordinator._running[SESSION]
+    digest, since = running.sum.digest, running._since_ns
     federation.now_ns += 1
-    forged = Result(digest, b"", (), b"")
-    for step in ("cohort", "certificate", "recover", "result", "died", "announce"):
+    forged = Result(digest, b"", 0, (), b"")
+    for step in ("cohort", "call", "call-1", "recover", "result", "died", "announce"):
         told(federation, step, b"junk", sender="m1")
         told(federation, step, from_member("m1", forged), sender="m1")
         told(federation, step, from_member("coordinator", forged, signer="m1"))
     told(federation, "result", from_coordinator(forged))
     told(federation, "died", from_coordinator(Died(b"\0" * 32, "")))
-    assert federation.coordinator._running is running
-    assert (running.step, running.since_ns) == ("announce", since)
+    assert federation.coordinator._running == {SESSION: running}
+    assert (running._step, running._since_ns) == ("announce", since)
     federation.run()
     assert is_exact(federation)
     assert len(federation.opened()) == 1
@@ -182,7 +282,7 @@ def test_an_announcement_read_twice_keeps_the_uploads(federation: Simulation) ->
 def test_strangers_and_malformed_bytes_stop_nobody(federation: Simulation) -> None:
     federation.run(until=lambda: says(federation, "cohort"))
     agreement = Agreement(b"", b"")
-    for step in ("setup", "epoch", "halves", "upload", "agree", "open", "shares", "announce"):
+    for step in STEPS:
         for sender in ("m1", "m9", "coordinator"):
             for body in (b"", b"\xff" * 30, b"\x94\xa2\xff\xff", from_member(sender, agreement)):
                 told(federation, step, body, sender=sender)
@@ -287,3 +387,190 @@ def test_only_a_published_sum_about_bars_moves_the_newest_bar(tmp_path: Path) ->
     assert federation.coordinator.given_up_ns == lost.span_end_ns
     for store in federation.stores.values():
         store.close()
+
+
+def bars(*slots: int) -> list[Request]:
+    """Return sums of the state channel, one bar each."""
+    spans = [DAY_NS + slot * BAR_NS for slot in slots]
+    return [Request(19700102, slot, "state", 0, span, span) for slot, span in zip(slots, spans, strict=True)]
+
+
+def channel(tmp_path: Path, programme: list[Request], members: int = 5) -> Simulation:
+    state = purpose(values_per_bar=2, exchanges=2, period="day")
+    return Simulation(tmp_path, limits=limits(members, state=state, gram=purpose()), programme=programme)
+
+
+def close(federation: Simulation) -> None:
+    for store in federation.stores.values():
+        store.close()
+
+
+def published(federation: Simulation) -> list[int]:
+    """Return the positions of the sums in the order in which the board published them."""
+    sessions = [m.subject.session for m in federation.hub.stored(Channel.BOARD) if m.subject.step == "result"]
+    return [int(session.split("-")[1]) for session in sessions]
+
+
+def published_at(federation: Simulation) -> dict[int, int]:
+    results = [m for m in federation.hub.stored(Channel.BOARD) if m.subject.step == "result"]
+    return {int(m.subject.session.split("-")[1]): m.time_ns for m in results}
+
+
+def test_a_stalled_bar_does_not_delay_the_next_ones_and_its_sum_comes_later(tmp_path: Path) -> None:
+    federation = channel(tmp_path, bars(0, 1, 2, 3, 4))
+    federation.withhold = lambda sender, subject: (
+        subject.step == "upload" and sender == "m2" and subject.session.startswith("r19700102-1-")
+    )
+    federation.run()
+    start = min(published_at(federation).values())
+    waited = {place: time_ns - start for place, time_ns in published_at(federation).items()}
+    assert {place: late for place, late in waited.items() if late} == {1: waited[1]}
+    assert waited[1] > federation.limits.upload_ns
+    assert published(federation) == [0, 2, 3, 4, 1]
+    for name in federation.limits.members:
+        found = [(one.manifest.position, len(one.cohort)) for one in federation.opened(name)]
+        assert found == [(0, 5), (2, 5), (3, 5), (4, 5), (1, 4)]
+        assert is_exact(federation, name)
+    assert federation.coordinator.last_bar_ns == DAY_NS + 4 * BAR_NS
+    assert not federation.coordinator.is_failed
+    close(federation)
+
+
+def test_at_most_a_window_of_sums_of_two_exchanges_overlaps(tmp_path: Path) -> None:
+    federation = channel(tmp_path, bars(*range(WINDOW + 3)))
+    federation.withhold = lambda sender, subject: subject.step == "upload" and sender == "m2"
+    most = 0
+
+    def watch() -> bool:
+        nonlocal most
+        most = max(most, len(federation.coordinator._running))
+        return False
+
+    federation.run(until=watch)
+    assert most == WINDOW == 8
+    assert sorted(published(federation)) == list(range(WINDOW + 3))
+    assert is_exact(federation)
+    close(federation)
+
+
+def test_in_service_the_planner_is_asked_again_while_a_bar_is_stalled_and_ends_the_work_when_nothing_is_left(
+    tmp_path: Path,
+) -> None:
+    federation = channel(tmp_path, [])
+    federation.withhold = lambda sender, subject: (
+        subject.step == "upload" and sender == "m2" and subject.session.startswith("r19700102-0-")
+    )
+    under_way: list[int] = []
+
+    def planner(node: CoordinatorNode, _now_ns: int) -> list[Request] | None:
+        if len(under_way) == 4:
+            return None
+        under_way.append(node.running_bar_ns)
+        return bars(len(under_way) - 1)
+
+    for _ in range(100):
+        if federation.coordinator._is_over(planner, federation.now_ns):
+            break
+        if not federation.step():
+            federation.now_ns += federation.limits.upload_ns + 1
+    assert federation.coordinator.is_done
+    assert under_way[0] == 0
+    assert all(under_way[1:])
+    assert published(federation) == [1, 2, 3, 0]
+    assert federation.coordinator.running_bar_ns == 0
+    close(federation)
+
+
+def test_a_planner_is_not_asked_while_a_sum_of_three_exchanges_or_a_full_window_is_under_way(tmp_path: Path) -> None:
+    federation = channel(tmp_path, [request()])
+    assert not federation.coordinator.is_free, "no epoch yet"
+    federation.run(until=lambda: bool(federation.coordinator._running))
+    assert not federation.coordinator.is_free
+    federation.run()
+    assert federation.coordinator.is_free
+    federation.withhold = lambda sender, subject: subject.step == "upload" and sender == "m2"
+    federation.coordinator.extend(bars(*range(WINDOW)))
+    federation.run(until=lambda: len(federation.coordinator._running) == WINDOW)
+    assert not federation.coordinator.is_free
+    federation.run()
+    assert federation.coordinator.is_free
+    close(federation)
+
+
+def test_a_sum_of_three_exchanges_begins_when_all_before_it_are_over_and_overlaps_with_nothing(
+    tmp_path: Path,
+) -> None:
+    later = Request(19700102, 9, "state", 0, DAY_NS + 9 * BAR_NS, DAY_NS + 9 * BAR_NS)
+    federation = channel(tmp_path, [*bars(0, 1), request(5), later])
+    federation.withhold = lambda sender, subject: (
+        subject.step == "upload" and sender == "m2" and subject.session.startswith("r19700102-0-")
+    )
+    federation.run()
+    steps = [
+        (int(m.subject.session.split("-")[1]), m.subject.step)
+        for m in federation.hub.stored(Channel.BOARD)
+        if m.subject.step in {"announce", "result"}
+    ]
+    assert steps == [
+        (0, "announce"),
+        (1, "announce"),
+        (1, "result"),
+        (0, "result"),
+        (5, "announce"),
+        (5, "result"),
+        (9, "announce"),
+        (9, "result"),
+    ]
+    assert is_exact(federation)
+    close(federation)
+
+
+@pytest.mark.parametrize("step", ["announce", "upload", "cohort", "call", "open", "call-1", "open-1", "result", "died"])
+def test_a_kill_while_sums_overlap_leads_to_the_same_sums(tmp_path: Path, step: str) -> None:
+    """One bar loses an upload, one a decryptor, one dies once; the coordinator is killed at every step of any."""
+    federation = channel(tmp_path, bars(0, 1, 2, 3))
+
+    def withhold(sender: str, subject: Subject) -> bool:
+        place = subject.session.split("-")[1]
+        first = subject.session.endswith("-a1")
+        return first and (subject.step, sender, place) in {
+            ("upload", "m2", "0"),
+            ("open", "m1", "1"),
+            ("upload", "m3", "2"),
+            ("upload", "m4", "2"),
+        }
+
+    federation.withhold = withhold
+    is_killed = False
+    for _ in range(200):
+        if federation.coordinator.is_done:
+            break
+        if not federation.step():
+            federation.now_ns += federation.limits.upload_ns + 1
+        if says(federation, step) and not is_killed:
+            is_killed = True
+            federation.start_coordinator()
+    assert is_killed
+    federation.run(rounds=3)
+    assert sorted(published(federation)) == [0, 1, 2, 3]
+    found = {one.manifest.position: (one.manifest.attempt, one.cohort) for one in federation.opened()}
+    everybody = federation.limits.members
+    assert found == {0: (1, ("m0", "m1", "m3", "m4")), 1: (1, everybody), 2: (2, everybody), 3: (1, everybody)}
+    assert is_exact(federation)
+    assert deaths(federation) == ["3 of 5 members uploaded in time; at least 4 are needed"]
+    close(federation)
+
+
+def test_a_bar_that_is_given_up_takes_no_other_bar_with_it(tmp_path: Path) -> None:
+    federation = channel(tmp_path, bars(0, 1, 2))
+    federation.withhold = lambda sender, subject: (
+        subject.step == "upload" and sender in {"m3", "m4"} and subject.session.startswith("r19700102-1-")
+    )
+    federation.run()
+    assert published(federation) == [0, 2]
+    assert len(deaths(federation)) == federation.limits.attempts
+    assert federation.coordinator.given_up_ns == DAY_NS + BAR_NS
+    assert federation.coordinator.last_bar_ns == DAY_NS + 2 * BAR_NS
+    assert federation.coordinator.is_done
+    assert federation.coordinator.abandoned == set()
+    close(federation)

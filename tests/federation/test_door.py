@@ -10,13 +10,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
+from hansa.crypto.encryption import add_ciphertext, decode, empty_total, partial_decryption
+from hansa.crypto.lanes import unpack
 from hansa.errors import BudgetError, HansaError, RefusedError, StoreError
 from hansa.federation.door import Contribution, MemberDoor
 from hansa.federation.store import MemberStore
-from hansa.protocol.encoding import share_sigma, sum_from_words, values_touched
+from hansa.protocol.encoding import in_units, is_wide, share_sigma, values_touched
 from hansa.protocol.masking import apply_masks, mask_seed
 from hansa.protocol.messages import Manifest, Upload, open_envelope
-from hansa.protocol.session import facts_label
+from hansa.protocol.opening import crs_seed
+from hansa.protocol.secure_sum import NOISE_LIMIT
+from hansa.protocol.session import facts_label, vector_coefficients
 from players import EPOCH, epoch_keys, manifest
 from simulator import BAR_NS, DAY_NS, limits, purpose, signing_key
 
@@ -50,6 +54,7 @@ class Place:
     path: Path
     rules: Limits = field(default_factory=limits)
     statistic: Given = field(default_factory=Given)
+    now_ns: int = 42
 
     def __post_init__(self) -> None:
         self.keys = epoch_keys(self.rules)["m0"]
@@ -61,7 +66,7 @@ class Place:
         self.store = MemberStore(self.path)
         self.door = MemberDoor(
             "m0", limits=self.rules, signer=signing_key("m0"), store=self.store, statistic=self.statistic,
-            clock=lambda: 42,
+            clock=lambda: self.now_ns,
         )  # fmt: skip
 
     def upload(self, asked: Manifest | None = None) -> bytes:
@@ -80,20 +85,81 @@ def place(tmp_path: Path) -> Iterator[Place]:
     found.store.close()
 
 
-def opened(place: Place, body: bytes) -> np.ndarray:
-    """Take the masks off an upload, as only the member itself can."""
+def opened(place: Place, body: bytes, asked: Manifest | None = None) -> np.ndarray:
+    """Decrypt an upload and take the masks off, as only the member itself can."""
+    return in_units(opened_steps(place, body, asked or manifest(place.rules)), 1024)
+
+
+def opened_steps(place: Place, body: bytes, asked: Manifest) -> np.ndarray:
     upload = open_envelope(body, Upload, sender="m0", key=signing_key("m0").public)
-    words = np.frombuffer(upload.words, dtype="<u4").copy()
+    assert upload.manifest == asked.digest()
+    size = vector_coefficients(asked, place.rules)
+    total = empty_total(size)
+    add_ciphertext(total, upload.ciphertext)
+    own = partial_decryption(size, share=place.keys.secret, crs_seed=crs_seed(asked), flood_seed=bytes(32))
+    add_ciphertext(total, own)
+    found = decode(total)
+    assert found.noise < NOISE_LIMIT
+    masks = np.zeros_like(found.limbs)
     seeds = {peer: mask_seed(secret, upload.manifest) for peer, secret in place.keys.pair_secrets.items()}
-    masks = np.zeros_like(words)
     apply_masks(masks, name="m0", seeds=seeds)
-    return sum_from_words(words - masks, 1024)
+    wide = is_wide(place.rules.purposes[asked.purpose], place.rules, length=asked.length)
+    return unpack(found.limbs - masks, asked.length, is_wide=wide)
 
 
 def test_what_leaves_is_the_vector_with_this_members_share_of_the_noise(place: Place) -> None:
     noise = opened(place, place.upload()) - VECTOR
     sigma = share_sigma(place.rules.purposes["gram"], place.rules, length=6) / 1024
     assert 0 < np.abs(noise).max() < 6 * sigma
+
+
+def test_without_the_members_own_key_an_upload_is_noise(place: Place) -> None:
+    upload = open_envelope(place.upload(), Upload, sender="m0", key=signing_key("m0").public)
+    asked = manifest(place.rules)
+    size = vector_coefficients(asked, place.rules)
+    for others in (None, epoch_keys(place.rules)["m1"].secret, place.keys.shares["m0"]):
+        total = empty_total(size)
+        add_ciphertext(total, upload.ciphertext)
+        if others is not None:
+            add_ciphertext(
+                total, partial_decryption(size, share=others, crs_seed=crs_seed(asked), flood_seed=bytes(32))
+            )
+        assert decode(total).noise > NOISE_LIMIT
+
+
+def test_a_wide_purpose_travels_in_wide_lanes_without_loss(tmp_path: Path) -> None:
+    rules = limits(gram=purpose(value_bound=1e5, scale=2**20, noise_multiplier=0.5))
+    assert is_wide(rules.purposes["gram"], rules, length=6)
+    vector = np.array([1e5, -1e5, 3.0, 0.0, 12345.5, -(2.0**-20)])
+    place = Place(tmp_path / "m0.sqlite", rules, Given(vector))
+    noise = opened_steps(place, place.upload(), manifest(rules)) - np.rint(vector * 2**20)
+    assert 0 < np.abs(noise).max() < 6 * share_sigma(rules.purposes["gram"], rules, length=6)
+    place.store.close()
+
+
+def test_the_doors_seconds_run_from_the_statistic_to_the_signed_upload(place: Place) -> None:
+    def later(seconds: float) -> None:
+        place.now_ns += round(seconds * 1e9)
+
+    asked = place.statistic.contribution
+    place.statistic.contribution = lambda found: (later(5), asked(found))[1]  # type: ignore[method-assign]
+    real = place.door._signer
+
+    class Slow:
+        def __getattr__(self, name: str) -> object:
+            return getattr(real, name)
+
+        def sign(self, kind: str, body: bytes) -> bytes:
+            later(0.25)
+            return real.sign(kind, body)
+
+    assert place.door.seconds == 0.0
+    place.door._signer = Slow()  # type: ignore[assignment]
+    place.upload()
+    assert place.door.seconds == 0.25
+    later(9)
+    place.upload()
+    assert place.door.seconds == 0.25
 
 
 def test_the_share_of_the_noise_is_that_of_an_honest_minimum() -> None:
@@ -106,7 +172,8 @@ def test_the_share_of_the_noise_is_that_of_an_honest_minimum() -> None:
 
 def test_another_session_has_other_noise(place: Place) -> None:
     first = opened(place, place.upload())
-    second = opened(place, place.upload(manifest(place.rules, attempt=2)))
+    again = manifest(place.rules, attempt=2)
+    second = opened(place, place.upload(again), again)
     assert not np.array_equal(first, second)
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -24,7 +26,7 @@ from hansa.federation.liquidity import LiquidityWork
 from hansa.federation.records import Records
 from hansa.federation.rules import limits_of
 from hansa.federation.schedule import replay_programme
-from hansa.federation.views import SeriesView, Views
+from hansa.federation.views import Influence, SeriesView, Views
 from hansa.federation.watchtower import alert_bars, basket_indices
 from hansa.lab.rehearsal import rehearse
 from hansa.model.core import PULL_GRID
@@ -50,6 +52,7 @@ from small_market import (
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from hansa.governance.constitution import Constitution
     from hansa.lab.rehearsal import Rehearsal
 
 LIMITS = limits_of(constitution())
@@ -71,9 +74,9 @@ def random_views(seed: int, scale: float) -> Views:
     return Views(START_NS, BAR_NS, TRAIN_BARS, series)
 
 
-def learned(own: Views, others: np.ndarray) -> LiquidityWork:
+def learned(own: Views, others: np.ndarray, rules: Constitution | None = None) -> LiquidityWork:
     """Return a member that has seen a census and a state which others made."""
-    one = work(own)
+    one = work(own, rules)
     one.receive(Aggregate(CENSUS, LIMITS.members, np.array([2 << 20, 3 << 20])))
     weights = np.full(2, 1000.0)
     vector = np.concatenate([weights, others.ravel()]) * LIMITS.purposes["state"].scale
@@ -97,6 +100,38 @@ def test_whatever_the_data_a_contribution_has_its_length_and_no_more_influence_t
         assert np.isfinite(found.vector).all()
         assert np.abs(found.vector).max() <= purpose.value_bound
         assert 0 < found.sensitivity <= purpose.sensitivity * (1 + 1e-9)
+
+
+def bounded_as(views: Views, **influence: Influence | None) -> Views:
+    series = {basket: (replace(one, influence=influence[basket]),) for basket, (one,) in views.series.items()}
+    return replace(views, series=series)
+
+
+CLIENT, TRADE = Influence("client", (0.0, 0.01)), Influence("trade", (0.01, 0.02))
+
+
+@pytest.mark.parametrize(
+    ("eur", "xau", "caps", "unit"),
+    [
+        (CLIENT, CLIENT, [0.01, 0.01], "client, basket and day"),
+        (CLIENT, TRADE, [0.01, math.hypot(0.01, 0.02)], "trade, basket and day (the source names no clients)"),
+        (CLIENT, None, [0.01, math.hypot(0.02, 0.02)], "a change of each measure of a bar by at most 0.02 log units"),
+        (None, None, [math.hypot(0.02, 0.02)] * 2, "no client is bounded"),
+    ],
+)
+def test_a_state_claims_no_stronger_unit_than_the_bars_allow(
+    eur: Influence | None, xau: Influence | None, caps: list[float], unit: str
+) -> None:
+    records = Records(":memory:")
+    one = work(bounded_as(views_of_member("m0"), eur=eur, xau=xau), records=records)
+    one.receive(Aggregate(CENSUS, LIMITS.members, np.array([2 << 20, 3 << 20])))
+    found = one.contribution(STATE)
+    weights = found.vector[:2] / 1000
+    assert found.sensitivity == pytest.approx(max(weights * caps))
+    assert unit in str(records.get("unit/state"))
+    assert unit in (found.unit or "client, basket and day")
+    one.contribution(CENSUS)
+    assert str(records.get("unit/census")).startswith("a share" if None in {eur, xau} else unit[:5])
 
 
 @settings(max_examples=8, deadline=None)
@@ -302,6 +337,31 @@ def test_alerts_come_after_training_only_and_none_without_a_threshold() -> None:
     assert alert_bars(index, 300) == [350]
     index[:300] = np.nan
     assert alert_bars(index, 300) == []
+
+
+def test_steps_are_clipped_at_the_rounds_bound_and_travel_in_its_units() -> None:
+    rules = constitution(steps=1)
+    limits = limits_of(rules)
+    *_, clip, step = (manifest_of(one, rules) for one in replay_programme(rules, AS_OF_NS, AS_OF_NS))
+    others = np.random.default_rng(4).standard_normal((TRAIN_BARS, len(BASKETS), len(MEASURES)))
+    one = learned(views_of_member("m0"), others, rules)
+    packed = rules.purposes["gram"].values
+    gram = next(manifest_of(x, rules) for x in replay_programme(rules, AS_OF_NS, AS_OF_NS) if x.purpose == "gram")
+    one.receive(Aggregate(gram, limits.members, np.zeros(packed, dtype=np.int64)))
+    counts = one.contribution(clip)
+    assert (counts.vector.sum(), counts.sensitivity) == (5.0, 2.0)  # six days, the first is the warm-up
+    loose = one.contribution(step)
+    wanted = np.zeros(8)
+    wanted[0] = 5.0  # as if all norms were below the first edge: a bound below every block's
+    one.receive(Aggregate(clip, limits.members, (wanted * rules.purposes["clip"].scale).astype(np.int64)))
+    tight = one.contribution(step)
+    widest = rules.purposes["weights"].sensitivity / 2
+    assert one.published.clip_bound < widest / 2**7
+    assert tight.sensitivity == loose.sensitivity == 2 * widest
+    assert np.linalg.norm(tight.vector) <= 5 * widest * (1 + 1e-6)
+    assert np.linalg.norm(tight.vector) > np.linalg.norm(loose.vector)
+    cosine = tight.vector @ loose.vector / np.linalg.norm(tight.vector) / np.linalg.norm(loose.vector)
+    assert cosine > 0.9
 
 
 def test_weights_and_census_are_made_of_one_noised_volume() -> None:

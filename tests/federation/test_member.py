@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import time
 from typing import TYPE_CHECKING
 
@@ -14,11 +15,11 @@ from hansa.errors import StoreError
 from hansa.federation.coordinator import CoordinatorNode
 from hansa.federation.memory_transport import MemoryHub, MemoryTransport
 from hansa.federation.records import Records
-from hansa.federation.transport import Channel, Message, Subject
-from hansa.protocol.messages import Died, Manifest, Opening, Recover, open_envelope
+from hansa.federation.transport import STEPS, Channel, Message, Subject
+from hansa.protocol.messages import Call, Cohort, Died, Manifest, Opening, Recover, open_envelope
 from hansa.protocol.session import facts_label
 from players import from_coordinator, from_member
-from simulator import SECOND, Simulation, inject, limits, request, signing_key
+from simulator import SECOND, Simulation, inject, limits, purpose, request, signing_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -126,7 +127,7 @@ def test_a_finished_session_is_learned_again_after_a_restart_but_nothing_is_sent
 def test_after_a_death_notice_nothing_more_is_opened(federation: Simulation) -> None:
     federation.run(until=lambda: federation.coordinator._epoch.epoch_id is not None)
     federation.silent.add("m2")
-    run_until(federation, "certificate")
+    run_until(federation, "call")
     digest = manifest(federation).digest()
     died = from_coordinator(Died(digest, "weary"))
     for name in ("m0", "m1", "m3", "m4"):
@@ -155,12 +156,12 @@ def test_a_death_notice_of_another_manifest_or_signer_kills_nothing(federation: 
 
 
 def test_messages_of_an_unknown_session_step_or_epoch_are_answered_by_nothing(federation: Simulation) -> None:
-    run_until(federation, "certificate")
-    certificate = board(federation, "certificate")
-    assert inject(federation, message(federation, "certificate", certificate.body, "r9-9-gram-a1")) == []
+    run_until(federation, "call")
+    call = board(federation, "call")
+    assert inject(federation, message(federation, "call", call.body, "r9-9-gram-a1")) == []
     assert "never saw its manifest" in notes(federation)[-1]
-    elsewhere = Subject("e9-abababababab", SESSION, "certificate", "coordinator")
-    assert inject(federation, Message(elsewhere, certificate.body, 10_000, 0)) == []
+    elsewhere = Subject("e9-abababababab", SESSION, "call", "coordinator")
+    assert inject(federation, Message(elsewhere, call.body, 10_000, 0)) == []
     assert inject(federation, message(federation, "upload", b"")) == []
     stranger = Subject(federation.epoch, "setup-0", "setup", "m9")
     assert inject(federation, Message(stranger, b"", 10_000, 0)) == []
@@ -169,9 +170,10 @@ def test_messages_of_an_unknown_session_step_or_epoch_are_answered_by_nothing(fe
 
 def test_malformed_bytes_of_every_step_stop_no_member(federation: Simulation) -> None:
     run_until(federation, "agree")
-    for step in ("setup", "epoch", "halves", "announce", "cohort", "certificate", "recover", "result", "died"):
+    for step, channel in STEPS.items():
         for body in (b"", b"\xff" * 40, b"\x94\xa2\xff\xff", bytes(2_000_000)):
-            assert inject(federation, message(federation, step, body)) == []
+            for session in (SESSION, "setup-1", "setup-1-to-1", "setup-1-of-2") if channel is Channel.BOARD else ():
+                assert inject(federation, message(federation, step, body, session)) == []
     federation.run()
     assert np.array_equal(federation.opened()[0].steps, federation.expected(federation.opened()[0]))
 
@@ -229,11 +231,103 @@ def test_recovery_gives_each_vanished_members_seeds_to_the_sum(tmp_path: Path) -
         board(federation, "recover").body, Recover, sender="coordinator", key=signing_key("coordinator").public
     )
     assert set(recover.packages) == {"m1"}
-    bodies = [(sender, body) for sender, step, body in federation.sent if step == "open"]
-    openings = [open_envelope(body, Opening, sender=s, key=signing_key(s).public) for s, body in bodies]
-    assert {tuple(opening.seeds) for opening in openings} == {("m2",)}
+    first = openings(federation, "open")
+    assert sorted(first) == ["m0", "m3", "m4", "m5", "m6"]
+    assert {tuple(opening.seeds) for opening in first.values()} == {("m2",)}
+    again = openings(federation, "open-1")
+    assert sorted(again) == ["m0", "m3", "m4", "m5", "m6"]
+    assert {tuple(opening.seeds) for opening in again.values()} == {()}
+    assert all(again[name].partial != first[name].partial for name in again)
     for store in federation.stores.values():
         store.close()
+
+
+def openings(federation: Simulation, step: str) -> dict[str, Opening]:
+    found = {sender: body for sender, said, body in federation.sent if said == step}
+    return {
+        name: open_envelope(body, Opening, sender=name, key=signing_key(name).public) for name, body in found.items()
+    }
+
+
+def published_call(federation: Simulation, step: str = "call") -> Call:
+    key = signing_key("coordinator").public
+    return open_envelope(board(federation, step).body, Call, sender="coordinator", key=key)
+
+
+def test_only_the_decryptors_answer_a_call_when_nobody_dropped(federation: Simulation) -> None:
+    federation.run()
+    call = published_call(federation)
+    assert len(call.decryptors) == federation.limits.threshold == 4
+    assert tuple(sorted(openings(federation, "open"))) == call.decryptors
+    assert not says(federation, "open-1")
+
+
+def test_a_cohort_member_that_is_no_decryptor_gives_its_seeds_and_no_partial(tmp_path: Path) -> None:
+    federation = Simulation(tmp_path, limits=limits(7, 1))
+    federation.run(until=lambda: federation.coordinator._epoch.epoch_id is not None)
+    federation.silent.add("m2")
+    federation.run()
+    (rest,) = set(federation.opened()[0].cohort) - set(published_call(federation).decryptors)
+    answers = openings(federation, "open")
+    assert {name for name, answer in answers.items() if not answer.partial} == {rest}
+    assert {tuple(answer.seeds) for answer in answers.values()} == {("m2",)}
+    for store in federation.stores.values():
+        store.close()
+
+
+def test_in_two_exchanges_nobody_signs_and_the_answer_to_the_call_is_the_vote(tmp_path: Path) -> None:
+    federation = Simulation(tmp_path, limits=limits(gram=purpose(exchanges=2)))
+    federation.run()
+    assert not says(federation, "agree")
+    assert published_call(federation).agreements == ()
+    assert np.array_equal(federation.opened()[0].steps, federation.expected(federation.opened()[0]))
+    label = facts_label(federation.epoch, SESSION)
+    decryptors = published_call(federation).decryptors
+    kept = {name for name in federation.limits.members if federation.stores[name].fact(f"{label}/called/0")}
+    assert kept == set(decryptors)
+    for store in federation.stores.values():
+        store.close()
+
+
+def test_a_restart_answers_the_same_call_with_the_same_bytes(federation: Simulation) -> None:
+    federation.withhold = lambda sender, subject: (sender, subject.step) == ("m0", "open")
+    federation.run(until=lambda: says(federation, "open"))
+    assert "m0" in published_call(federation).decryptors
+    lost = [row.sha256 for row in federation.stores["m0"].egress() if row.step == "open"]
+    assert len(lost) == 1
+    federation.withhold = lambda _sender, _subject: False
+    federation.start("m0")
+    federation.run()
+    (sent,) = [body for sender, step, body in federation.sent if (sender, step) == ("m0", "open")]
+    assert hashlib.sha256(sent).digest() == lost[0]
+    assert len([row for row in federation.stores["m0"].egress() if row.step == "open"]) == 1
+    assert len(federation.opened()) == 1
+
+
+def test_a_second_call_under_a_number_or_one_out_of_turn_is_noted_and_answered_by_nothing(
+    federation: Simulation,
+) -> None:
+    run_until(federation, "cohort")
+    federation._let_read("m0")
+    federation.withhold = lambda sender, subject: (sender, subject.step) == ("m0", "open")
+    later = msgspec.structs.replace(call_of(federation), number=1)
+    assert inject(federation, message(federation, "call-1", from_coordinator(later))) == []
+    assert "call 1 before the first" in notes(federation)[-1]
+    run_until(federation, "open")
+    first = published_call(federation)
+    others = tuple(name for name in federation.limits.members if name != first.decryptors[-1])
+    egress = len(federation.stores["m0"].egress())
+    other = msgspec.structs.replace(first, decryptors=others)
+    assert inject(federation, message(federation, "call", from_coordinator(other))) == []
+    assert "EquivocationError" in notes(federation)[-1]
+    assert len(federation.stores["m0"].egress()) == egress
+
+
+def call_of(federation: Simulation) -> Call:
+    """Return a first call of the published cohort without its certificate."""
+    key = signing_key("coordinator").public
+    cohort = open_envelope(board(federation, "cohort").body, Cohort, sender="coordinator", key=key)
+    return Call(cohort.manifest, cohort.root(), 0, cohort.members[: federation.limits.threshold], ())
 
 
 async def test_nodes_run_a_programme_over_a_transport(federation: Simulation) -> None:

@@ -70,7 +70,8 @@ def test_a_foreign_subject_is_refused(text: str) -> None:
 
 
 def test_members_write_setup_halves_the_inbox_and_the_post_only() -> None:
-    assert {step for step in MEMBER_STEPS if STEPS[step] is Channel.BOARD} == {"setup", "halves"}
+    of_set_up = {"setup", "halves", "probe", "complaint", "answer", "reveal"}
+    assert {step for step in MEMBER_STEPS if STEPS[step] is Channel.BOARD} == of_set_up
     assert {step for step, channel in STEPS.items() if channel is not Channel.BOARD} <= MEMBER_STEPS
 
 

@@ -9,6 +9,7 @@ import pytest
 from federation.nats_federation import NatsFederation
 from hansa.errors import MessageError, TransportError
 from hansa.federation.frames import Commit
+from hansa.federation.nats_accounts import stream_name
 from hansa.federation.transport import Channel, Subject
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ async def test_a_member_fetches_nothing_that_opens_an_upload(
         with pytest.raises(TransportError, match="coordinator alone"):
             await south.fetch(subject)
         with pytest.raises(TransportError, match="may not publish"):
-            await south._direct(subject.to_text("baltic"))
+            await south._requests.stored_anywhere(stream_name("baltic", Channel.INBOX), subject.to_text("baltic"))
 
 
 @pytest.mark.parametrize("step", ["deal", "upload"])
@@ -91,16 +92,16 @@ async def test_a_liars_body_is_refused_and_never_half_given(
             for name in ("empty", "large", "missing", "long", "other")
         }
         texts = {name: subject.to_text("baltic") for name, subject in subjects.items()}
-        await north._store(texts["empty"], b"")
-        await north._store(texts["large"], Commit(2**40, 2**20, bytes(32)).to_bytes())
+        await north._requests.store(texts["empty"], b"")
+        await north._requests.store(texts["large"], Commit(2**40, 2**20, bytes(32)).to_bytes())
         for name, chunks in (
             ("missing", [true[:2000], true[:2000]]),
             ("long", [true[:2000], true[:3000], b""]),
             ("other", [true[:2000], true[:2000], b"x" * 1000]),
         ):
             for subject, chunk in zip(commit.chunk_subjects(texts[name]), chunks, strict=False):
-                await north._store(subject, chunk)
-            await north._store(texts[name], commit.to_bytes())
+                await north._requests.store(subject, chunk)
+            await north._requests.store(texts[name], commit.to_bytes())
         for name, why in (
             ("empty", "leading byte"),
             ("large", "at most"),

@@ -14,10 +14,10 @@ import pytest
 
 from federation.nats_federation import NatsFederation
 from hansa.errors import MessageError, TransportError
+from hansa.federation.nats_accounts import member_permissions
 from hansa.federation.nats_server import (
     NatsServer,
     ServerOptions,
-    member_permissions,
     render_configuration,
     server_binary,
 )

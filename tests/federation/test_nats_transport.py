@@ -10,7 +10,7 @@ import pytest
 from federation.nats_federation import NatsFederation
 from hansa.errors import MessageError, TransportError
 from hansa.federation.frames import Commit
-from hansa.federation.nats_server import stream_name
+from hansa.federation.nats_accounts import stream_name
 from hansa.federation.transport import Channel, Message, Subject, Transport
 
 if TYPE_CHECKING:
@@ -97,9 +97,9 @@ async def test_a_body_broken_off_between_chunks_is_completed_by_the_same_bytes(
     async with connected(federation, server, "coordinator", "north") as (coordinator, north):
         half = SMALL_PAYLOAD // 2
         commit = Commit.of(other, chunk_bytes=half)
-        await north._store(commit.chunk_subjects(subject.to_text("baltic"))[0], other[:half])
+        await north._requests.store(commit.chunk_subjects(subject.to_text("baltic"))[0], other[:half])
         first = Commit.of(body, chunk_bytes=half).chunk_subjects(subject.to_text("baltic"))
-        await north._store(first[0], body[:half])
+        await north._requests.store(first[0], body[:half])
         assert await north.publish(subject, body)
         assert not await north.publish(subject, other)
         assert [m.body for m in await take(coordinator, "broken", 1, inbox=True)] == [body]
@@ -112,7 +112,7 @@ async def test_a_malformed_message_is_skipped_and_the_reader_goes_on(
         lies = [b"", b"\x07x", b"\x01short", Commit(2**40, 2**20, bytes(32)).to_bytes()]
         lies += [Commit(5000, 2000, bytes(32)).to_bytes()]
         for number, lie in enumerate(lies):
-            await north._store(Subject("lies", f"s{number}", "upload", "north").to_text("baltic"), lie)
+            await north._requests.store(Subject("lies", f"s{number}", "upload", "north").to_text("baltic"), lie)
         await north.publish(Subject("lies", "true", "upload", "north"), b"true")
         assert [m.body for m in await take(coordinator, "lies", 1, inbox=True)] == [b"true"]
 
@@ -151,7 +151,7 @@ async def test_a_member_cannot_publish_under_another_name_even_with_its_own_clie
         lies = (("upload", "south"), ("deal", "south"), ("announce", "north"), ("announce", "coordinator"))
         for step, sender in lies:
             with pytest.raises(TransportError, match="may not publish"):
-                await north._store(Subject("e", "s", step, sender).to_text("baltic"), b"\x00lie")
+                await north._requests.store(Subject("e", "s", step, sender).to_text("baltic"), b"\x00lie")
 
 
 @pytest.mark.parametrize(
@@ -160,6 +160,11 @@ async def test_a_member_cannot_publish_under_another_name_even_with_its_own_clie
         "CONSUMER.CREATE.{inbox}.x",
         "CONSUMER.CREATE.{inbox}",
         "CONSUMER.CREATE.{board}.x.hansa.>",
+        "CONSUMER.CREATE.{board}.x",
+        "CONSUMER.CREATE.{board}.south-0",
+        "CONSUMER.CREATE.{board}.north-6",
+        "CONSUMER.DELETE.{board}.south-0",
+        "CONSUMER.DELETE.{board}.coordinator-0",
         "CONSUMER.DURABLE.CREATE.{inbox}.x",
         "STREAM.MSG.GET.{inbox}",
         "DIRECT.GET.{inbox}",
@@ -214,9 +219,10 @@ async def test_a_reply_address_cannot_take_anothers_subject(federation: NatsFede
         await client.publish(own, b"\x00own", reply=targets[0])
         question = json.dumps({"last_by_subj": "hansa.baltic.reply.s0.announce.coordinator"}).encode()
         await client.publish(f"HUB.API.STREAM.MSG.GET.{board}", question, reply=targets[1])
-        consumer = {"name": "evil", "deliver_subject": targets[2], "deliver_policy": "all", "ack_policy": "none"}
-        await north._ask(
-            f"CONSUMER.CREATE.{board}.evil", {"stream_name": board, "config": consumer, "action": "create"}
+        await north._requests.ask_once(f"CONSUMER.DELETE.{board}.north-0", {})  # an earlier reader's
+        consumer = {"name": "north-0", "deliver_subject": targets[2], "deliver_policy": "all", "ack_policy": "none"}
+        await north._requests.ask(
+            f"CONSUMER.CREATE.{board}.north-0", {"stream_name": board, "config": consumer, "action": "create"}
         )
         assert await north.publish(Subject("reply", "s9", "upload", "north"), b"after")
         await take(coordinator, "reply", 2, inbox=True)

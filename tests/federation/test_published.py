@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 RULES = constitution(steps=2)
 LIMITS = limits_of(RULES)
-CENSUS, STATE, GRAM, STEP, *_ = replay_programme(RULES, AS_OF_NS, AS_OF_NS)
+CENSUS, STATE, GRAM, CLIP, STEP, *_ = replay_programme(RULES, AS_OF_NS, AS_OF_NS)
 COHORT = ("m0", "m1", "m2", "m3")
 TURNOVER = np.array([4.0, 2.0])
 
@@ -86,6 +86,28 @@ def test_a_bar_that_no_sum_gave_is_not_a_number_and_no_training_row() -> None:
     assert np.isfinite(published.spillover()).all()
 
 
+def test_sums_of_bars_that_overtake_each_other_make_the_same_state_and_a_gap_is_filled_later() -> None:
+    requests = state_programme(RULES, START_NS, AS_OF_NS, bars=288)
+    parts = [state_sum(one, np.array([0.9, 0.8]), state_of(288)) for one in requests]
+    in_order, overtaken = Published(RULES, LIMITS), Published(RULES, LIMITS)
+    for published in (in_order, overtaken):
+        published.receive(opened(CENSUS, TURNOVER))
+    for part in parts:
+        in_order.receive(part)
+    first, second, *rest = parts
+    for part in (first, *rest[::-1]):
+        overtaken.receive(part)
+    gap = slice(288, 576)
+    assert np.isnan(overtaken.state[gap]).all()
+    assert np.array_equal(np.delete(overtaken.state, np.r_[gap], axis=0), np.delete(in_order.state, np.r_[gap], axis=0))
+    assert overtaken.train_rows()[0] == 576
+    overtaken.receive(second)
+    assert np.array_equal(overtaken.state, in_order.state)
+    assert np.array_equal(overtaken.train_rows(), in_order.train_rows())
+    assert np.array_equal(overtaken.spillover(), in_order.spillover())
+    assert sorted(overtaken.rounds) == sorted(in_order.rounds)
+
+
 def test_training_rows_leave_out_the_warm_up_and_the_bar_whose_label_is_outside() -> None:
     rows = after_state().train_rows()
     assert rows.tolist() == list(range(288, TRAIN_BARS - 1))
@@ -101,7 +123,12 @@ def test_validation_rows_come_later_with_an_embargo_between() -> None:
 
 @pytest.mark.parametrize(
     ("request_", "length", "message"),
-    [(STATE, 2 + 4 * TRAIN_BARS, "before the census"), (GRAM, 0, "before the state"), (STEP, 0, "before the core")],
+    [
+        (STATE, 2 + 4 * TRAIN_BARS, "before the census"),
+        (GRAM, 0, "before the state"),
+        (CLIP, 0, "before the core"),
+        (STEP, 0, "before the core"),
+    ],
 )
 def test_a_sum_before_what_it_builds_on_is_refused(request_: Request, length: int, message: str) -> None:
     published = Published(RULES, LIMITS)
@@ -146,6 +173,38 @@ def test_a_training_step_is_the_linear_server_over_the_cohorts_blocks() -> None:
     expected = SERVER.apply(before, step, blocks=published.training_days() * 3)
     assert published.server is not None
     assert published.server.parameters == pytest.approx(expected.parameters, abs=1e-6)
+
+
+def test_a_clip_sum_sets_the_bound_and_a_step_is_in_its_units() -> None:
+    published = after_state()
+    published.receive(opened(GRAM, np.zeros(gram_length(RULES.market))))
+    widest = RULES.purposes["weights"].sensitivity / 2
+    assert (published.clip_bound, published.clip_unit) == (widest, 1.0)
+    counts = np.zeros(RULES.purposes["clip"].values)
+    counts[2] = 8.0
+    published.receive(opened(CLIP, counts))
+    assert published.clip_bound == pytest.approx(widest / 2**5 / 2**0.5)
+    before = published.server
+    assert before is not None
+    step = np.rint(np.random.default_rng(2).standard_normal(weights_length(RULES.market)) * 100) / 128
+    published.receive(opened(STEP, step))
+    real = step * published.clip_bound / widest
+    expected = SERVER.apply(before, real, blocks=published.training_days() * 4)
+    assert published.server is not None
+    assert published.server.parameters == pytest.approx(expected.parameters, abs=1e-6)
+    published.receive(opened(GRAM, np.zeros(gram_length(RULES.market))))
+    assert published.clip_bound == widest  # a new core begins at the widest bound
+
+
+def test_without_a_clip_purpose_the_bound_is_the_constitutions() -> None:
+    fixed = msgspec.structs.replace(
+        RULES,
+        purposes={name: one for name, one in RULES.purposes.items() if name != "clip"},
+        round=tuple(line for line in RULES.round if line.purpose != "clip"),
+    )
+    published = Published(fixed, limits_of(fixed))
+    assert published.clip_bound == RULES.purposes["weights"].sensitivity / 2
+    assert published.clip_unit == 1.0
 
 
 def test_the_deviation_is_that_of_the_cohorts_noise_shares() -> None:

@@ -28,11 +28,11 @@ def test_a_sessions_row_follows_its_steps() -> None:
     records = Records(":memory:")
     records.session(MANIFEST, "announce", 1)
     records.step(SESSION, "cohort", 2)
-    records.step(SESSION, "certificate", 3)
+    records.step(SESSION, "call", 3)
     records.published(SESSION, members=("m0", "m1"), time_ns=4)
     found = row(records)
     assert (found["state"], found["members"], found["announce_ns"], found["closed_ns"]) == ("published", "m0 m1", 1, 4)
-    assert (found["cohort_ns"], found["certificate_ns"], found["recover_ns"]) == (2, 3, None)
+    assert (found["cohort_ns"], found["call_ns"], found["recover_ns"]) == (2, 3, None)
 
 
 def test_a_restart_leaves_a_row_as_it_is() -> None:

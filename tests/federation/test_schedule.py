@@ -39,13 +39,22 @@ def ns(text: str) -> int:
 
 @dataclass
 class Coordinator:
-    """What a planner sees of a node; every sum that it asks for is published at once."""
+    """What a planner sees of a node; every sum that it asks for is published at once, or stays under way."""
 
     done: set[tuple[int, int]] = field(default_factory=set)
     abandoned: set[int] = field(default_factory=set)
     last_bar_ns: int = 0
     given_up_ns: int = 0
     published: list[Request] = field(default_factory=list)
+    running: list[Request] = field(default_factory=list)
+
+    @property
+    def is_done(self) -> bool:
+        return not self.running
+
+    @property
+    def running_bar_ns(self) -> int:
+        return max((one.span_end_ns for one in self.running), default=0)
 
     def publish(self, request: Request) -> None:
         assert (request.round, request.position) not in self.done, "asked twice"
@@ -244,6 +253,36 @@ def test_bars_that_were_given_up_are_left_out_and_the_channel_goes_on() -> None:
     assert not planner(node, ns("2024-01-10T02:27"))  # type: ignore[arg-type]
     (following,) = planner(node, ns("2024-01-10T02:31")) or ()  # type: ignore[arg-type]
     assert following.span_start_ns == lost.span_end_ns + BAR_NS
+
+
+def test_a_bar_under_way_delays_neither_the_next_one_nor_is_it_asked_for_again() -> None:
+    node = Coordinator()
+    serve(node, "2024-01-10T01:30", "2024-01-10T02:20")
+    planner = wall_clock_planner(RULES, ns("2024-01-10T02:20"))
+    (stalled,) = planner(node, ns("2024-01-10T02:26")) or ()  # type: ignore[arg-type]
+    node.running.append(stalled)
+    assert planner(node, ns("2024-01-10T02:27")) == ()  # type: ignore[arg-type]
+    (following,) = planner(node, ns("2024-01-10T02:31")) or ()  # type: ignore[arg-type]
+    assert following.span_start_ns == stalled.span_end_ns + BAR_NS
+    node.publish(following)
+    assert planner(node, ns("2024-01-10T02:32")) == ()  # type: ignore[arg-type]
+    node.publish(node.running.pop())
+    assert planner(node, ns("2024-01-10T02:33")) == ()  # type: ignore[arg-type]
+    (third,) = planner(node, ns("2024-01-10T02:36")) or ()  # type: ignore[arg-type]
+    assert third.span_start_ns == following.span_end_ns + BAR_NS
+
+
+def test_a_round_that_is_due_waits_for_the_bars_under_way_and_does_not_ask_for_them_again() -> None:
+    node = Coordinator()
+    serve(node, "2024-01-10T01:30", "2024-01-11T01:55")
+    planner = wall_clock_planner(RULES, ns("2024-01-11T01:55"))
+    (stalled,) = planner(node, ns("2024-01-11T01:56")) or ()  # type: ignore[arg-type]
+    node.running.append(stalled)
+    assert planner(node, ns("2024-01-11T02:01")) == ()  # type: ignore[arg-type]
+    node.publish(node.running.pop())
+    programme = planner(node, ns("2024-01-11T02:02")) or ()  # type: ignore[arg-type]
+    assert [one.purpose for one in programme] == ["census", "state", "gram", "weights", "weights"]
+    assert bars_of(list(programme)) == [stalled.span_end_ns + BAR_NS]
 
 
 def test_a_round_that_was_given_up_is_not_begun_again_and_the_channel_stays_silent_without_a_state() -> None:

@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from hansa.errors import DataError, RefusedError
-from hansa.federation.views import SeriesView, Views, load_views, require_bars, views_of
+from hansa.federation.views import Influence, SeriesView, Views, load_views, require_bars, views_of
 from hansa.governance.constitution import Market
 from hansa.market.schema import conform
 from simulator import BAR_NS, DAY_NS
@@ -148,3 +148,21 @@ def test_files_of_a_folder_become_views_and_a_folder_without_is_refused(tmp_path
 def test_a_member_without_bars_is_told_where_to_put_them(tmp_path: Path, folder: str) -> None:
     with pytest.raises(DataError, match=r"hansa market import.*hansa.toml"):
         require_bars(tmp_path / folder, MARKET)
+
+
+def test_capped_series_weigh_the_same_whatever_is_traded_and_the_weakest_bound_holds() -> None:
+    rules = {"EUR-USD": "client 0.1 1000.0 0.01 house", "EUR-GBP": "trade 0.05 1000.0 0.01 house"}
+    heavy, light = (
+        bars([0, 1], market=market, spread=[spread, spread], volume=volume).with_columns(
+            capped_volume=pl.lit(1000.0 + volume), capped_range=pl.lit(0.02), influence=pl.lit(rules[market])
+        )
+        for market, spread, volume in (("EUR-USD", 1.0, 90.0), ("EUR-GBP", 4.0, 10.0))
+    )
+    views = views_of([heavy, light], MARKET)
+    assert views.influence("eur") == Influence("trade", (0.0, 0.1))
+    found = views.combined("eur", slice(0, 2))
+    assert found is not None
+    assert found.measures[:, 0] == pytest.approx([0.5 * np.log(1.1) + 0.5 * np.log(4.1)] * 2)
+    assert found.quote_volume.tolist() == [2100.0, 2100.0]
+    assert views_of([heavy, bars([0, 1], market="EUR-GBP")], MARKET).influence("eur") is None
+    assert views.influence("xau") is None

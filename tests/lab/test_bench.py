@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -54,8 +55,10 @@ def test_a_planner_asks_for_each_sum_after_a_silence_and_then_ends() -> None:
     records = Records(":memory:")
     planner = QuietPlanner(records, sums=2)
     asked, ends = [], False
+    busy, idle = SimpleNamespace(is_done=False), SimpleNamespace(is_done=True)
+    assert planner(busy, 0) == planner(busy, 100 * SECOND_NS) == ()  # type: ignore[arg-type]
     for tick in range(20):
-        more = planner(None, tick * SECOND_NS // 5)  # type: ignore[arg-type]  # it does not look at the node
+        more = planner(idle, tick * SECOND_NS // 5)  # type: ignore[arg-type]
         ends = more is None
         if ends:
             break

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
-from hansa.crypto.prg import derive
 from hansa.errors import BudgetError, ConfigurationError
 from hansa.federation.door import MemberDoor
 from hansa.federation.published import design_of, gram_length, network_shape, weights_length
@@ -18,8 +18,8 @@ from hansa.lab.charter import charter
 from hansa.model.core import packed_length
 from hansa.model.design import feature_names
 from hansa.model.network import parameter_count
-from hansa.protocol.epoch import EpochKeys
 from hansa.protocol.privacy import epsilon
+from players import epoch_keys
 from simulator import BAR_NS, DAY_NS, Vectors, signing_key, vector
 from small_market import AS_OF_NS, BASKETS, HISTORY_DAYS, MEASURES, constitution, manifest_of
 
@@ -78,6 +78,15 @@ def test_a_charter_that_contradicts_itself_is_refused(changes: dict[str, object]
         made(4, **changes)
 
 
+def test_only_the_state_channel_opens_its_sums_in_two_exchanges() -> None:
+    assert {name: purpose.exchanges for name, purpose in RULES.purposes.items()} == {
+        "census": 3,
+        "state": 2,
+        "gram": 3,
+        "weights": 3,
+    }
+
+
 def test_without_steps_a_round_trains_no_network() -> None:
     assert [line.purpose for line in constitution(steps=0).round] == ["census", "state", "gram"]
     assert RULES.round[-1].count == 3
@@ -109,9 +118,7 @@ class Till:
         self.door = MemberDoor(
             "m0", limits=self.limits, signer=signing_key("m0"), store=store, statistic=statistic, clock=lambda: 1
         )
-        others = [name for name in self.limits.members if name != "m0"]
-        secrets = {name: derive(bytes(32), name.encode()) for name in others}
-        self.keys = EpochKeys("e1", bytes(32), self.limits.members, secrets, bytes(32))
+        self.keys = replace(epoch_keys(self.limits)["m0"], epoch="e1", epoch_id=bytes(32))
 
     def pay(self, request: Request) -> None:
         manifest: Manifest = manifest_of(request, RULES)

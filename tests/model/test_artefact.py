@@ -145,3 +145,13 @@ def test_arrays_of_another_schema_are_refused() -> None:
         dataclasses.replace(model, arrays=dataclasses.replace(model.arrays, gate=np.zeros(3)))
     with pytest.raises(ModelError, match="own and state"):
         model.predict(OWN[:, :1], STATE, SLOT)
+
+
+def test_a_schema_that_asks_for_more_feature_names_than_any_model_has_is_refused(tmp_path: Path) -> None:
+    artefact().save(tmp_path)
+    document = json.loads((tmp_path / "model.json").read_text())
+    document["schema"]["measures"] = [f"m{place}" for place in range(1000)]
+    document["schema"]["design"]["lags"] = list(range(1, 1001))
+    (tmp_path / "model.json").write_text(json.dumps(document))
+    with pytest.raises(ModelError, match="measures times lags, got 1000000"):
+        Artefact.load(tmp_path)

@@ -12,6 +12,7 @@ from hansa.model.training import (
     Batch,
     Series,
     ServerMomentum,
+    block_norms,
     block_updates,
     choose_gate,
     day_batch,
@@ -57,6 +58,19 @@ def test_the_update_is_the_sum_over_days_and_empty_blocks_add_nothing() -> None:
         parts.append(block_updates(SHAPE, START, dataclasses.replace(full, weight=weight), clip=0.05))
     np.testing.assert_allclose(np.sum(parts, axis=0), block_updates(SHAPE, START, full, clip=0.05), atol=1e-6)
     np.testing.assert_array_equal(parts[4], 0.0)
+
+
+def test_norms_are_those_before_clipping_and_of_blocks_with_labels_alone() -> None:
+    full = batch()
+    found = block_norms(SHAPE, START, full)
+    assert found.shape == (DAYS,)  # the fifth block is empty
+    for day in range(DAYS):
+        weight = np.zeros_like(full.weight)
+        weight[day] = full.weight[day]
+        alone = block_updates(SHAPE, START, dataclasses.replace(full, weight=weight), clip=1e9)
+        assert np.linalg.norm(alone) == pytest.approx(found[day], rel=1e-4)
+    with pytest.raises(ModelError, match="not finite"):
+        block_norms(SHAPE, START * np.nan, full)
 
 
 def test_the_update_is_the_gradient_of_the_loss() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from typing import TYPE_CHECKING
 
 import msgspec
 import numpy as np
@@ -13,11 +14,14 @@ from crooked import changed, opened, posting_junk, probing_falsely, sealing_junk
 from hansa.crypto.agreement import EncryptionKey
 from hansa.crypto.ring_parameters import PRIMES
 from hansa.errors import EquivocationError, HansaError, MessageError, RefusedError, SignatureError
+from hansa.protocol.dealer import pair_halves_info
 from hansa.protocol.dealing import dealt_share
-from hansa.protocol.epoch import EpochKeys, pair_halves_info
 from hansa.protocol.messages import Answer, Complaint, Epoch, Halves, Probe, Reveal, Setup
 from players import EPOCH, from_member
 from simulator import limits
+
+if TYPE_CHECKING:
+    from hansa.protocol.epoch import EpochKeys
 
 
 def same(one: EpochKeys, other: EpochKeys) -> bool:
@@ -156,6 +160,30 @@ def test_a_member_that_lost_its_keys_refuses_the_epoch_and_complains_of_nobody(l
     assert all("gone; a new epoch" in str(refusal) for refusal in refusals)
     assert assembly.keys()["m0"] is None
     assert "complaint" not in {step for _, step, _ in assembly.said}
+
+
+@pytest.mark.parametrize("kept", [(), ("/key", "/noise", "/setup")])
+def test_a_member_whose_facts_were_lost_or_rolled_back_complains_of_nobody(kept: tuple[str, ...]) -> None:
+    """Its shares are still secret: a complaint would have its peers publish them."""
+    assembly = Assembly(limits(4, 1))
+    assembly.set_up()
+    said = dict(assembly.said)
+    values = assembly.facts["m3"].values
+    assembly.facts["m3"].values = {f"{EPOCH}{key}": values[f"{EPOCH}{key}"] for key in kept}
+    again = assembly.member("m3")
+    again.setup_message()
+    again._words.entropy(33)  # a new process draws other bytes
+    assembly.members["m3"] = again
+    refusals = []
+    for entry in assembly.board:
+        try:
+            assert "complaint" not in {step for _, step, _ in again.handle(*entry)}
+        except RefusedError as error:
+            refusals.append(str(error))
+    assert any("lost or rolled back" in refusal for refusal in refusals)
+    assert again.keys is None
+    assert again.wanted() == ()
+    assert assembly.said == said
 
 
 def setup_of(**changes: object) -> Setup:

@@ -22,6 +22,8 @@ from hansa.protocol.privacy import (
     noise_multiplier_for,
     share_variance,
     slack,
+    zcdp_epsilon,
+    zcdp_rho,
 )
 
 VECTORS = json.loads((Path(__file__).parents[1] / "vectors" / "privacy.json").read_text())
@@ -225,3 +227,28 @@ def test_impossible_noise_shares_are_refused(values: tuple[float, int, int, floa
 def test_a_share_variance_without_honest_members_is_refused(sigma: float, u_min: int, colluders: int) -> None:
     with pytest.raises(ConfigurationError):
         share_variance(sigma, u_min=u_min, colluders=colluders)
+
+
+@given(multipliers, st.integers(1, 40), multipliers, st.integers(1, 40))
+def test_rho_adds_over_charges(first: float, m: int, second: float, n: int) -> None:
+    one, other = Charge(first, m), Charge(second, n)
+    assert zcdp_rho([one, other]) == pytest.approx(m / (2 * first**2) + n / (2 * second**2))
+    assert zcdp_rho([one, other]) == pytest.approx(zcdp_rho([one]) + zcdp_rho([other]))
+
+
+@given(st.floats(5, 50), st.integers(1, 300))
+def test_the_epsilon_of_rho_is_never_below_the_exact_one_nor_far_above(multiplier: float, count: int) -> None:
+    charges = [Charge(multiplier, count, NOISE)]
+    exact, by_rho = epsilon(charges, delta=DELTA), zcdp_epsilon(charges, delta=DELTA)
+    rho = zcdp_rho(charges)
+    assert exact <= by_rho
+    # The bound that is quoted most, rho + 2 sqrt(rho log(1 / delta)), is the looser one.
+    assert by_rho <= rho + 2 * math.sqrt(rho * math.log(1 / DELTA)) + 1e-3
+
+
+def test_a_day_of_the_state_channel_costs_the_rho_of_its_formula() -> None:
+    cap, sigma, bars = 0.02, 0.48, 288
+    rho = zcdp_rho([Charge(sigma / cap, bars)])
+    assert rho == pytest.approx(bars * cap**2 / (2 * sigma**2))
+    assert zcdp_epsilon([Charge(sigma / cap, bars)], delta=DELTA) == pytest.approx(3.5424, abs=1e-4)
+    assert zcdp_rho([]) == zcdp_epsilon([], delta=DELTA) == 0

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Final, NoReturn
 import typer
 
 from hansa import __version__
-from hansa.cli import alliance, bench, constitution, kit, market, node, show
+from hansa.cli import alliance, bench, constitution, kit, market, node, privacy, show
 from hansa.errors import HansaError
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ app.add_typer(kit.app, name="kit")
 app.add_typer(constitution.app, name="constitution")
 app.add_typer(bench.app, name="bench")
 app.add_typer(market.app, name="market")
+app.add_typer(privacy.app, name="privacy")
 app.add_typer(node.coordinator_app, name="coordinator")
 app.add_typer(node.member_app, name="member")
 app.command("demo")(alliance.demo)

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from hansa.market.quality import Quality
+    from hansa.market.readers.ticks import Caps
 
 app = typer.Typer(help="Import market data into bars, and describe the gaps and faults of bars.", no_args_is_help=True)
 
@@ -39,6 +40,7 @@ class FileFormat(StrEnum):
 
     BARS = "bars"
     BINANCE_DEPTH = "binance-depth"
+    TRADES = "trades"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,8 @@ class _Options:
     tick_volume_as: Literal["volume", "trades"] | None
     asset: str | None
     file_format: FileFormat
+    caps: Caps | None = None
+    house_quotes: Path | None = None
 
 
 MarketOption = Annotated[str | None, typer.Option("--market", help="Market, such as USDC-USD; else from the name.")]
@@ -75,12 +79,21 @@ def import_(
     tick_volume_as: TickOption = None,
     asset: AssetOption = None,
     file_format: Annotated[FileFormat, typer.Option("--format", help="Format of the files.")] = FileFormat.BARS,
+    influence_cap: Annotated[float, typer.Option(help="Cap one client's move of a log measure; 0: not capped.")] = 0.0,
+    reference_volume: Annotated[float, typer.Option(help="With a cap: public quote volume a bar.")] = 0.0,
+    reference_range_bps: Annotated[float, typer.Option(help="With a cap: public high-low range of a bar.")] = 1.0,
+    house_quotes: Annotated[Path | None, typer.Option(help="With trades: file of the house's own quotes.")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Read files, check them, and write <venue>_<market>.parquet."""
     with _one_line_errors():
-        options = _Options(market, venue, parse_bar(bar), clock, price_scale, tick_volume_as, asset, file_format)
+        options = _Options(
+            market, venue, parse_bar(bar), clock, price_scale, tick_volume_as, asset, file_format,
+            _caps(file_format, influence_cap, reference_volume, reference_range_bps, house_quotes), house_quotes,
+        )  # fmt: skip
         plain, signed = _plan(sources, options)
+        if house_quotes is not None and (len(plain) > 1 or file_format is not FileFormat.TRADES):
+            raise ConfigurationError("--house-quotes belongs to one file of trades: give one, with --format trades")
         reports = _import_all(plain, signed, out, options)
         unused = [str(path) for key, path in signed.items() if key not in plain]
         if as_json:
@@ -162,6 +175,21 @@ def market_name(text: str) -> str:
     raise ConfigurationError(f"cannot tell base and quote currency of {text!r}; give --market BASE-QUOTE")
 
 
+def _caps(
+    file_format: FileFormat, cap: float, volume: float, range_bps: float, house_quotes: Path | None
+) -> Caps | None:
+    """Return the caps asked for; ready-made bars cannot have any, for nobody knows whose trades are in them."""
+    from hansa.market.readers.ticks import Caps
+
+    if cap == 0:
+        return None
+    if file_format is FileFormat.BARS:
+        raise ConfigurationError("bars hold no trades: no client can be capped; import --format trades")
+    if volume <= 0:
+        raise ConfigurationError("--influence-cap needs --reference-volume: a public quote volume a bar, above 0")
+    return Caps(cap, volume, range_bps * 1e-4, "clients" if house_quotes is None else "house")
+
+
 @contextmanager
 def _one_line_errors() -> Iterator[None]:
     try:
@@ -206,10 +234,21 @@ def _key(file: Path, options: _Options) -> tuple[str, str]:
 def _read(file: Path, key: tuple[str, str], options: _Options) -> pl.DataFrame:
     from hansa.market.readers.bars import read_bars
     from hansa.market.readers.binance_depth import read_depth_stream
+    from hansa.market.readers.trades import read_trades
 
     market, venue = key
     if options.file_format is FileFormat.BINANCE_DEPTH:
-        return read_depth_stream(file, market=market, venue=venue, bar_ns=options.bar_ns)
+        return read_depth_stream(file, market=market, venue=venue, bar_ns=options.bar_ns, caps=options.caps)
+    if options.file_format is FileFormat.TRADES:
+        return read_trades(
+            file,
+            market=market,
+            venue=venue,
+            bar_ns=options.bar_ns,
+            caps=options.caps,
+            clock=options.clock,
+            house_quotes=options.house_quotes,
+        )
     return read_bars(
         file,
         market=market,

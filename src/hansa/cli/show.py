@@ -76,6 +76,10 @@ def summary(path: Path) -> dict[str, object]:
             "sums": {str(row["state"]): row["count"] for row in states},
             "sessions": records.rows("SELECT * FROM session ORDER BY announce_ns DESC LIMIT ?", SHOWN_SESSIONS),
             "budgets": records.rows("SELECT * FROM budget ORDER BY purpose, period DESC"),
+            "units": {
+                str(row["name"]).removeprefix("unit/"): json.loads(str(row["value"]))
+                for row in records.rows("SELECT name, value FROM fact WHERE name LIKE 'unit/%' ORDER BY name")
+            },
             "index": records.rows(
                 "SELECT basket, ts_ns, value FROM series AS s WHERE name = 'lsi' AND ts_ns = "
                 "(SELECT max(ts_ns) FROM series WHERE name = 'lsi' AND basket = s.basket) ORDER BY basket"
@@ -125,18 +129,19 @@ def _tables(node: dict[str, object]) -> list[RenderableType]:
             )
         tables.append(index)
     if _rows(node, "budgets"):
-        tables.append(_budget_table(_rows(node, "budgets")))
+        tables.append(_budget_table(_rows(node, "budgets"), node["units"]))
     notes = (Text(f"{row['session']} {row['step']}: {row['reason']}", "yellow") for row in _rows(node, "notes"))
     return [*tables, *notes]
 
 
-def _budget_table(rows: list[dict[str, object]]) -> RenderableType:
+def _budget_table(rows: list[dict[str, object]], units: object) -> RenderableType:
     from rich.markup import escape
     from rich.table import Table
 
     table = Table(title="privacy budget", title_justify="left")
-    for name in ("purpose", "period", "epsilon spent", "allowed", "delta"):
+    for name in ("purpose", "period", "epsilon spent", "allowed", "delta", "unit protected"):
         table.add_column(name)
+    known = units if isinstance(units, dict) else {}
     for row in rows[:SHOWN_SESSIONS]:
         table.add_row(
             escape(str(row["purpose"])),
@@ -144,6 +149,7 @@ def _budget_table(rows: list[dict[str, object]]) -> RenderableType:
             f"{row['epsilon']:.3f}",
             f"{row['allowed']:g}",
             f"{row['delta']:g}",
+            escape(str(known.get(row["purpose"], "not known yet"))),
         )
     return table
 

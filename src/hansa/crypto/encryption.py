@@ -1,7 +1,8 @@
 """Additively homomorphic ring-LWE encryption whose sums open by a threshold of partial decryptions.
 
     ciphertext_i = round((a s_i + e_i + round(Q m_i / T)) / P)              mod Q'
-    partial_j    = round((-a lambda_j sum over U of s_i[j] + flood_j) / P)   mod Q'
+    partial_j    = round((-a lambda_j sum over U of s_i[j] + flood_j) / P)
+                   + sum over decryptors k of +-mask_jk                      mod Q'
     sum of ciphertexts over U + sum of partials = round(Q' sum m_i / T) + small
 
 `a` is the uniform element of the session's public seed, one block for 8192 coefficients; every block has its own a.
@@ -13,33 +14,42 @@ sums wrap around T out of the opened noise.
 |---|---|
 | error, 64-bit words | word `8192 b + j`: ones among bits 0-20 less ones among bits 21-41 |
 | flood, 64-bit words | upper 55 bits of words `32768 b + i n + j`, i = 0 to 3, summed, less `2 (2^55 - 1)` |
+| opening mask, 32-bit words | residue j of the block of a uniform element, of the five kept primes alone |
+
+Opening masks cancel over the decryptors of one opening. Without them a flood does not hide a share: lambda is any
+number mod Q, and two answers `lambda Z + flood`, `lambda' Z + flood'` for one unknown Z mod Q are a lattice problem of
+two dimensions with a unique answer. With them the sum over the honest decryptors is all that shows, and there the
+lambdas have done their work: it is a S but for one flood each.
 
 Wire form, 145 bits a coefficient: block by block, for each kept prime in turn its 29-bit residues in bit planes (32
 rows of n / 32, as for an element), little-endian 32-bit words.
 
 Guarantees: a ciphertext hides its vector from everybody without s_i, and a sum from fewer than the threshold, by
 ring-LWE; what a partial shows beyond the sum is bounded by the flood (sd 2^54.2 on noise below 2^20).
-Does NOT guarantee: anything if a key encrypts twice under one `crs_seed` (the difference opens), if a share answers for
-a product that somebody else chose (it never does here: a comes from the seed), integrity of a ciphertext (sign it) or
-constant time.
+Does NOT guarantee: anything about a share that answers without opening masks (one decryptor alone excepted), or whose
+masks serve two openings; anything if a key encrypts twice under one `crs_seed` (the difference opens), if a share
+answers for a product that somebody else chose (it never does here: a comes from the seed), integrity of a ciphertext
+(sign it) or constant time.
 
 Source: Lyubashevsky, Peikert, Regev (Eurocrypt 2010); Boneh et al., Threshold cryptosystems from threshold fully
-homomorphic encryption (Crypto 2018), section 5; Bonawitz et al. (CCS 2017) for the sum it replaces a mask in.
+homomorphic encryption (Crypto 2018), section 5; del Pino et al., Threshold Raccoon (Eurocrypt 2024), section 2 (masks
+over the answering set).
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from hansa.crypto.encryption_constants import ENCODING_DIGITS, FLOOD_WORDS, encryption_constants
 from hansa.crypto.encryption_kernels import (
-    Switch,
     add_and_switch,
+    add_opening_mask,
     add_residues,
     are_residues,
     binomial_error,
@@ -48,22 +58,15 @@ from hansa.crypto.encryption_kernels import (
     flood_digits,
 )
 from hansa.crypto.prg import Keystream
-from hansa.crypto.ring import STREAM_BYTES, read_uniform, require_element
-from hansa.crypto.ring_kernels import pack_planes, product_coefficients
+from hansa.crypto.ring import SPARE_WORDS, STREAM_BYTES, read_uniform, require_element
+from hansa.crypto.ring_kernels import pack_planes, product_coefficients, reject
 from hansa.crypto.ring_parameters import (
     COLUMNS,
     DEGREE,
-    DROPPED_MODULUS,
-    DROPPED_PRIMES,
     GROUP,
     KEPT,
     KEPT_BITS,
-    KEPT_MODULUS,
-    KEPT_PRIMES,
-    LANE_BITS,
     LIMBS,
-    MODULUS,
-    PLAINTEXT_MODULUS,
     PRIMES,
     ROWS,
     column,
@@ -73,7 +76,7 @@ from hansa.crypto.ring_parameters import (
 from hansa.errors import MessageError, ProtocolError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from typing import TypeAlias
 
     from jaxtyping import UInt32, UInt64
@@ -82,13 +85,7 @@ if TYPE_CHECKING:
 
     _Terms: TypeAlias = Callable[[int, UInt32[np.ndarray, "digit coefficient"]], None]
 
-ERROR_ETA: Final = 21
-FLOOD_BITS: Final = 55
-_DIGITS: Final = 2 * LIMBS
-_FLOOD_WORDS: Final = 4
-_FLOOD_DIGITS: Final = 3
-_MONTGOMERY: Final = 1 << 32
-_FRACTION_DIGITS: Final = 3
+MASK_STREAM_BYTES: Final = 4 * (KEPT * DEGREE + SPARE_WORDS)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -103,20 +100,6 @@ class Decoded:
 
     limbs: UInt64[np.ndarray, "limb=3 coefficient"]
     noise: float
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Constants:
-    """Tables of this module; public, never written to."""
-
-    switch: Switch
-    modulus_digits: UInt64[np.ndarray, "digit=6"]
-    encoding_weights: UInt32[np.ndarray, "prime=7 digit+1=8"]
-    flood_weights: UInt32[np.ndarray, "prime=7 digit+1=4"]
-    decoding_factors: UInt64[np.ndarray, "prime=5"]
-    fractions: UInt32[np.ndarray, "prime=5 digit=9"]
-    product_scale: UInt64[np.ndarray, "prime=7 1"]
-    negated_scale: UInt64[np.ndarray, "prime=7 1"]
 
 
 def ciphertext_bytes(coefficients: int) -> int:
@@ -156,14 +139,14 @@ def encrypt(
     """
     if limbs.dtype != np.uint64 or limbs.ndim != 2 or len(limbs) != LIMBS or not limbs.flags.c_contiguous:
         raise ProtocolError(f"expected contiguous uint64 limbs of shape (3, coefficient), got {limbs.shape}")
-    constants = _constants()
+    constants = encryption_constants()
 
     def terms_from(first: int) -> _Terms:
         errors = Keystream(error_seed, 8 * first)
 
         def write(start: int, terms: UInt32[np.ndarray, "digit coefficient"]) -> None:
             encoding_digits(limbs, start, constants.modulus_digits, terms)
-            binomial_error(errors.words64(terms.shape[1]), terms[_DIGITS])
+            binomial_error(errors.words64(terms.shape[1]), terms[ENCODING_DIGITS])
 
         return write
 
@@ -174,12 +157,19 @@ def encrypt(
         crs_seed,
         weights=constants.encoding_weights,
         terms_from=terms_from,
+        masks=(),
         workers=workers,
     )
 
 
 def partial_decryption(
-    coefficients: int, *, share: RingElement, crs_seed: bytes, flood_seed: bytes, workers: int = 1
+    coefficients: int,
+    *,
+    share: RingElement,
+    crs_seed: bytes,
+    flood_seed: bytes,
+    masks: Sequence[tuple[bytes, bool]] = (),
+    workers: int = 1,
 ) -> bytes:
     """Return a decryptor's part of the opening of one session's sum.
 
@@ -188,6 +178,9 @@ def partial_decryption(
         share: The decryptor's Lagrange weight times the sum of its shares of the cohort's ring keys.
         crs_seed: 32 public bytes of the session.
         flood_seed: 32 fresh secret bytes for this one answer.
+        masks: For each other decryptor of this opening 32 bytes that both derive for it, bound to the session, the
+            cohort, the set of decryptors and the attempt; and whether this side subtracts: of a pair exactly one
+            does. Empty for a decryptor that opens alone, and for no other.
         workers: Threads; the bytes do not depend on it.
 
     Returns:
@@ -197,14 +190,14 @@ def partial_decryption(
         ProtocolError: The number of coefficients is not a positive multiple of 32, or the share is no ring element.
         IdentityError: A seed is not 32 bytes long.
     """
-    constants = _constants()
+    constants = encryption_constants()
 
     def terms_from(first: int) -> _Terms:
-        floods = Keystream(flood_seed, 8 * _FLOOD_WORDS * first)
+        floods = Keystream(flood_seed, 8 * FLOOD_WORDS * first)
 
         def write(_: int, terms: UInt32[np.ndarray, "digit coefficient"]) -> None:
-            words = floods.words64(_FLOOD_WORDS * terms.shape[1])
-            flood_digits(words.reshape(_FLOOD_WORDS, -1), terms)
+            words = floods.words64(FLOOD_WORDS * terms.shape[1])
+            flood_digits(words.reshape(FLOOD_WORDS, -1), terms)
 
         return write
 
@@ -215,6 +208,7 @@ def partial_decryption(
         crs_seed,
         weights=constants.flood_weights,
         terms_from=terms_from,
+        masks=masks,
         workers=workers,
     )
 
@@ -266,7 +260,7 @@ def decode(total: UInt32[np.ndarray, "prime=5 coefficient"]) -> Decoded:
     Returns:
         `round(T x / Q') mod T` in 46-bit limbs, and how far the coefficients were from whole steps.
     """
-    constants = _constants()
+    constants = encryption_constants()
     limbs = np.empty((LIMBS, total.shape[1]), dtype=np.uint64)
     squares = decode_digits(total, constants.decoding_factors, constants.switch, constants.fractions, limbs)
     return Decoded(limbs, math.sqrt(squares / total.shape[1]))
@@ -285,6 +279,14 @@ def _rows(
             place += length
 
 
+def _add_masks(streams: Sequence[tuple[Keystream, bool]], switched: UInt32[np.ndarray, "prime=5 coefficient"]) -> None:
+    """Add the next block of each opening mask to the residues of a block."""
+    mask = np.empty((KEPT, DEGREE if streams else 0), dtype=np.uint32)
+    for stream, is_negative in streams:
+        reject(stream.words32(MASK_STREAM_BYTES // 4), transform(), mask)
+        add_opening_mask(mask, transform().primes, is_negative=is_negative, out=switched)
+
+
 def _factor(element: RingElement, scale: UInt64[np.ndarray, "prime 1"]) -> tuple[RingElement, RingElement]:
     """Return the scaled element and what a product by it without division needs."""
     require_element(element)
@@ -299,17 +301,20 @@ def _add_to_products(
     *,
     weights: UInt32[np.ndarray, "prime=7 digit+1"],
     terms_from: Callable[[int], _Terms],
+    masks: Sequence[tuple[bytes, bool]],
     workers: int,
 ) -> bytes:
     """Return the wire form of round((a * factor + terms) / P), terms as digits with weights."""
-    words = np.empty(ciphertext_bytes(coefficients) // 4, dtype="<u4")
+    ciphertext_bytes(coefficients)
     blocks = -(-coefficients // DEGREE)
     each = -(-blocks // max(1, workers))
 
-    def work(first_block: int) -> None:
+    def work(first_block: int) -> list[bytes]:
         first, end = first_block * DEGREE, min((first_block + each) * DEGREE, coefficients)
         stream = Keystream(crs_seed, STREAM_BYTES * first_block)
+        mask_streams = [(Keystream(mask, MASK_STREAM_BYTES * first_block), negative) for mask, negative in masks]
         write_terms = terms_from(first)
+        packed: list[bytes] = []
         element = np.empty((len(PRIMES), DEGREE), dtype=np.uint32)
         product = np.empty_like(element)
         scratch = np.empty((ROWS, COLUMNS), dtype=np.uint32)
@@ -318,67 +323,18 @@ def _add_to_products(
             if start == first or width < DEGREE:
                 terms = np.empty((weights.shape[1] - 1, width), dtype=np.uint32)
                 switched = np.empty((KEPT, width), dtype=np.uint32)
+                words = np.empty((KEPT, KEPT_BITS * width // GROUP), dtype="<u4")
             read_uniform(stream, element)
             product_coefficients(element, factor, transform(), scratch, product)
             write_terms(start, terms)
-            add_and_switch(product, terms, weights, _constants().switch, switched)
-            place, length = KEPT * KEPT_BITS * start // GROUP, KEPT_BITS * width // GROUP
+            add_and_switch(product, terms, weights, encryption_constants().switch, switched)
+            _add_masks(mask_streams, switched)
             for k in range(KEPT):
-                pack_planes(switched[k], KEPT_BITS, words[place + k * length : place + (k + 1) * length])
+                pack_planes(switched[k], KEPT_BITS, words[k])
+            packed.append(words.tobytes())
+        return packed
 
     if each >= blocks:
-        work(0)
-    else:
-        with ThreadPoolExecutor(workers) as pool:
-            list(pool.map(work, range(0, blocks, each)))
-    return words.tobytes()
-
-
-@lru_cache(maxsize=1)
-def _constants() -> _Constants:
-    inverse = pow(PLAINTEXT_MODULUS, -1, MODULUS)
-    digits = [-(1 << (LANE_BITS * digit)) * inverse for digit in range(_DIGITS)]
-    flood_centre = _FLOOD_WORDS * ((1 << FLOOD_BITS) - 1) // 2
-    second = DROPPED_PRIMES[1]
-    scale = [pow(DEGREE, -1, prime) * _switch_factor(prime) % prime for prime in PRIMES]
-    remainders = [
-        [-weight * _switch_factor(prime) * _MONTGOMERY % prime for weight in (1, DROPPED_PRIMES[0])]
-        for prime in KEPT_PRIMES
-    ]
-    fraction_bits = LANE_BITS * (_DIGITS + _FRACTION_DIGITS)
-    return _Constants(
-        switch=Switch(
-            np.array(PRIMES, dtype=np.uint64),
-            np.array([-pow(prime, -1, _MONTGOMERY) % _MONTGOMERY for prime in PRIMES], dtype=np.uint64),
-            np.uint64(pow(DROPPED_PRIMES[0], -1, second) * _MONTGOMERY % second),
-            np.array(remainders, dtype=np.uint64),
-        ),
-        modulus_digits=np.array(_split(MODULUS % PLAINTEXT_MODULUS, _DIGITS), dtype=np.uint64),
-        product_scale=column(tuple(scale)),
-        negated_scale=column(tuple(prime - factor for prime, factor in zip(PRIMES, scale, strict=True))),
-        encoding_weights=_weights([*digits, 1], PLAINTEXT_MODULUS // 2 * inverse - ERROR_ETA),
-        flood_weights=_weights([1 << (LANE_BITS * digit) for digit in range(_FLOOD_DIGITS)], -flood_centre),
-        decoding_factors=np.array(
-            [pow(KEPT_MODULUS // prime, -1, prime) * _MONTGOMERY % prime for prime in KEPT_PRIMES], dtype=np.uint64
-        ),
-        fractions=np.array(
-            [_split((1 << fraction_bits) // prime, _DIGITS + _FRACTION_DIGITS) for prime in KEPT_PRIMES],
-            dtype=np.uint32,
-        ),
-    )
-
-
-def _weights(values: list[int], constant: int) -> UInt32[np.ndarray, "prime=7 digit+1"]:
-    """Return Montgomery weights of digits and of the constant, the rounding of the modulus switch included."""
-    terms = [*values, constant + (DROPPED_MODULUS - 1) // 2]
-    rows = [[term * _switch_factor(prime) * _MONTGOMERY % prime for term in terms] for prime in PRIMES]
-    return np.array(rows, dtype=np.uint32)
-
-
-def _switch_factor(prime: int) -> int:
-    """Return 1/P for a kept prime, 1 for a dropped one."""
-    return pow(DROPPED_MODULUS, -1, prime) if prime in KEPT_PRIMES else 1
-
-
-def _split(number: int, digits: int) -> list[int]:
-    return [number >> (LANE_BITS * digit) & ((1 << LANE_BITS) - 1) for digit in range(digits)]
+        return b"".join(work(0))
+    with ThreadPoolExecutor(workers) as pool:
+        return b"".join(itertools.chain.from_iterable(pool.map(work, range(0, blocks, each))))

@@ -218,6 +218,24 @@ def add_residues(words: UInt32[np.ndarray, " word"], prime: np.uint32, total: UI
 
 
 @njit(cache=True, nogil=True)
+def add_opening_mask(
+    mask: UInt32[np.ndarray, "prime=5 8192"],
+    primes: UInt32[np.ndarray, " prime"],
+    *,
+    is_negative: bool,
+    out: UInt32[np.ndarray, "prime=5 coefficient"],
+) -> None:
+    """Add canonical residues to the first coefficients, or subtract them, mod each prime; in place."""
+    for k in range(out.shape[0]):
+        prime = primes[k]
+        source, target = mask[k], out[k]
+        for j in range(target.size):
+            addend = np.uint32(prime - source[j]) if is_negative else source[j]
+            value = np.uint32(target[j] + addend)
+            target[j] = min(value, np.uint32(value - prime))
+
+
+@njit(cache=True, nogil=True)
 def decode_digits(
     total: UInt32[np.ndarray, "prime=5 coefficient"],
     factors: UInt64[np.ndarray, "prime=5"],

@@ -91,11 +91,8 @@ def column(residues: tuple[int, ...]) -> UInt64[np.ndarray, "prime 1"]:
 
 def _root(prime: int) -> int:
     """Return the power of order 16384 of the least number that has one."""
-    for base in range(2, prime):
-        root = pow(base, (prime - 1) // (2 * DEGREE), prime)
-        if pow(root, DEGREE, prime) == prime - 1:
-            return root
-    raise AssertionError(prime)
+    powers = (pow(base, (prime - 1) // (2 * DEGREE), prime) for base in range(2, prime))
+    return next(root for root in powers if pow(root, DEGREE, prime) == prime - 1)
 
 
 def _powers(root: int, prime: int) -> list[int]:

@@ -118,10 +118,28 @@ def sample(table: GaussianTable, count: int, seed: bytes) -> Int64[np.ndarray, "
     if count < 0:
         raise IdentityError(f"expected zero or more samples, got {count}")
     values = np.zeros(count, dtype=np.int64)
+    add_sample(values, table, seed)
+    return values
+
+
+def add_sample(values: Int64[np.ndarray, " value"], table: GaussianTable, seed: bytes) -> None:
+    """Add to each value the integer that `sample` draws for its place; in place.
+
+    Args:
+        values: Contiguous writable int64 values; they are overwritten.
+        table: The table of the wanted sigma.
+        seed: 32 fresh secret bytes for this call.
+
+    Raises:
+        IdentityError: The seed is not 32 bytes long, or `values` is not a contiguous writable int64 vector.
+    """
+    if values.dtype != np.int64 or values.ndim != 1 or not (values.flags.c_contiguous and values.flags.writeable):
+        raise IdentityError(
+            f"expected a contiguous writable int64 vector for noise, got {values.dtype} of shape {values.shape}"
+        )
     _add_inverted(values, table.fine, 1, seed, "fine")
     if table.coarse is not None:
         _add_inverted(values, table.coarse, table.stride, seed, "coarse")
-    return values
 
 
 def _add_inverted(

@@ -92,6 +92,18 @@ class CoordinatorNode:
         """Whether the epoch is set up and every sum of the programme is published or given up."""
         return self._epoch.epoch_id is not None and not self._running and not self._pending
 
+    @property
+    def is_free(self) -> bool:
+        """Whether a sum of two exchanges could begin now."""
+        overlapping = all(running.sum.exchanges == 2 for running in self._running.values())
+        return self._epoch.epoch_id is not None and not self._pending and overlapping and len(self._running) < WINDOW
+
+    @property
+    def running_bar_ns(self) -> int:
+        """Newest bar that a sum under way is about, 0 if none is about bars."""
+        requests = [running.request for running in self._running.values()]
+        return max((request.span_end_ns for request in requests if self._is_about_bars(request)), default=0)
+
     def extend(self, programme: Sequence[Request]) -> None:
         """Add sums to the end of the programme."""
         self._pending.extend(programme)
@@ -132,7 +144,8 @@ class CoordinatorNode:
         Args:
             transport: The coordinator's transport.
             clock: Returns ns UTC, the stream's clock.
-            planner: Asked for more whenever nothing is left to do; None ends the work.
+            planner: Asked for more whenever a sum of two exchanges could begin (`is_free`); None, once nothing is left
+                to do, ends the work.
 
         Raises:
             TransportError: The server refuses for good.
@@ -143,7 +156,7 @@ class CoordinatorNode:
         inbox = await self._replay(transport.inbox(), heads[1])
         readers = [asyncio.create_task(_forward(stream, queue)) for stream in (board, inbox)]
         try:
-            while not (self.is_done and self._is_planned_out(planner, clock())):
+            while not self._is_over(planner, clock()):
                 for session, step, body in self.advance(clock()):
                     subject = Subject(self._epoch_label, session, step, self._limits.coordinator)
                     await transport.publish(subject, body)
@@ -156,10 +169,10 @@ class CoordinatorNode:
                 reader.cancel()
             await asyncio.gather(*readers, return_exceptions=True)
 
-    def _is_planned_out(self, planner: Planner | None, now_ns: int) -> bool:
-        more = None if planner is None else planner(self, now_ns)
+    def _is_over(self, planner: Planner | None, now_ns: int) -> bool:
+        more = planner(self, now_ns) if planner is not None and self.is_free else None
         self.extend(more or ())
-        return more is None
+        return more is None and self.is_done
 
     async def _take(self, queue: asyncio.Queue[Message]) -> None:
         """Handle what has come; wait a little when nothing has."""

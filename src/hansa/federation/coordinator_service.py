@@ -33,7 +33,7 @@ async def run_coordinator(
     Args:
         node: The coordinator's folder.
         programme: Sums to begin with.
-        planner: Asked for more whenever nothing is left.
+        planner: Asked for more whenever another sum could begin.
         server: The embedded server, started; it is started again if it dies.
 
     Raises:

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from hansa.crypto.prg import derive
-from hansa.crypto.sampling import GaussianTable, sample
+from hansa.crypto.sampling import GaussianTable, add_sample
 from hansa.errors import BudgetError, RefusedError
 from hansa.protocol.encoding import quantise, share_sigma, values_touched
 from hansa.protocol.limits import Limits, PurposeLimit, periods
@@ -47,11 +47,13 @@ class Contribution:
         purpose: The constitution's purpose it is for.
         vector: Values in the statistic's own unit.
         sensitivity: L2 influence that one privacy unit has on `vector` by the way it was computed.
+        unit: That unit in words, where the data bound a weaker one than the constitution names; empty: the same.
     """
 
     purpose: str
     vector: Float[np.ndarray, " value"] = field(repr=False)
     sensitivity: float
+    unit: str = ""
 
 
 class Statistic(Protocol):
@@ -112,7 +114,7 @@ class MemberDoor:
         self._check(contribution, manifest, purpose)
         steps = quantise(contribution.vector, purpose)
         digest = manifest.digest()
-        steps += sample(table, manifest.length, derive(keys.noise_key, b"hansa/noise/1" + digest))
+        add_sample(steps, table, derive(keys.noise_key, b"hansa/noise/1" + digest))
         upload = build_upload(
             steps,
             name=self._name,

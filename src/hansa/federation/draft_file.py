@@ -23,6 +23,7 @@ class Budgets(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     census: float = 4.0
     state: float = 8.0
     gram: float = 8.0
+    clip: float = 2.0
     weights: float = 8.0
     delta: float = 1e-6
     rounds_a_year: int = 1
@@ -79,7 +80,7 @@ class Draft(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             influence_cap=float(market.influence_cap),
             history_days=market.history_days,
             baskets="\n".join(f"{_text(name)} = {_texts(markets)}" for name, markets in market.baskets.items()),
-            **{name: float(getattr(budgets, name)) for name in ("census", "state", "gram", "weights", "delta")},
+            **{name: float(getattr(budgets, name)) for name in ("census", "state", "gram", "clip", "weights", "delta")},
             rounds_a_year=budgets.rounds_a_year,
             steps=training.steps,
             gram_clip=float(training.gram_clip),
@@ -130,6 +131,7 @@ history_days = {history_days}  # days that a round looks back
 census = {census}  # a year, for one client in a basket
 state = {state}  # a DAY, for one client in a basket
 gram = {gram}  # a year, for one day of a member's data
+clip = {clip}  # a year, for one day of a member's data: to which norm the steps clip; 0: always to gradient_clip
 weights = {weights}  # a year, for one day of a member's data
 delta = {delta}  # probability that epsilon does not hold
 rounds_a_year = {rounds_a_year}  # rounds that the yearly budgets pay for; noise grows with its square root
@@ -137,7 +139,7 @@ rounds_a_year = {rounds_a_year}  # rounds that the yearly budgets pay for; noise
 [training]
 steps = {steps}  # of the residual network in a round; 0 trains none
 gram_clip = {gram_clip}  # L2 bound of a day's part of the Gram matrices
-gradient_clip = {gradient_clip}  # L2 bound of a day's gradient
+gradient_clip = {gradient_clip}  # largest L2 bound of a day's gradient
 
 [schedule]
 cron = {cron}  # when rounds begin: minute, hour, day, month, weekday

@@ -44,6 +44,7 @@ from hansa.governance.constitution import (
     noise_and_reach,
 )
 from hansa.market.measures import MEASURES
+from hansa.model.clipping import BINS
 from hansa.protocol.encoding import share_sigma, values_touched
 from hansa.protocol.privacy import Charge, NoiseShares, epsilon, noise_multiplier_for
 
@@ -83,7 +84,6 @@ def constitution_of(
     size = len(members)
     colluders = max(0, (size - 1) // 3) if draft.colluders is None else draft.colluders
     least = max(3, colluders + 2, (size + colluders) // 2 + 1)
-    steps = draft.training.steps
     constitution = Constitution(
         version=1,
         epoch=1 if supersedes is None else supersedes.epoch + 1,
@@ -96,7 +96,7 @@ def constitution_of(
         reopenings=draft.reopenings,
         market=draft.market,
         purposes=_purposes(draft),
-        round=(Sums("census", 1), Sums("state", 1), Sums("gram", 1), *([Sums("weights", steps)] if steps else [])),
+        round=(Sums("census", 1), Sums("state", 1), Sums("gram", 1), *_training(draft)),
         schedule=draft.schedule,
         deadlines=draft.deadlines,
         supersedes=None if supersedes is None else supersedes.digest(),
@@ -105,6 +105,8 @@ def constitution_of(
         constitution = replace(constitution, purposes=_fitting(constitution))
     check(constitution)
     for name, planned in _planned(draft).items():
+        if name not in constitution.purposes:
+            continue
         found = affordable(constitution, name)
         if found < planned:
             raise ConfigurationError(
@@ -132,6 +134,7 @@ def draft_of(constitution: Constitution) -> Draft:
             census=census.epsilon,
             state=state.epsilon,
             gram=gram.epsilon,
+            clip=constitution.purposes["clip"].epsilon if "clip" in constitution.purposes else 0.0,
             weights=weights.epsilon,
             delta=census.delta,
             rounds_a_year=max(1, round((census.noise_multiplier / once) ** 2)),
@@ -200,6 +203,7 @@ def _refuse_unplannable(draft: Draft) -> None:
         if not 0 < number <= 1e6:
             raise ConfigurationError(f"draft: {clause}: expected above 0, at most 10^6; got {number}")
     clauses = {
+        f"budgets.clip: 0 to 10^6; got {budgets.clip}": 0 <= budgets.clip <= 1e6,
         f"budgets.delta: above 0, at most 1e-3; got {budgets.delta}": 0 < budgets.delta <= 1e-3,
         f"budgets.rounds_a_year: 1 to {_MOST_ROUNDS}; got {budgets.rounds_a_year}": 1
         <= budgets.rounds_a_year
@@ -218,7 +222,15 @@ def _refuse_unplannable(draft: Draft) -> None:
 def _planned(draft: Draft) -> dict[str, int]:
     rounds = draft.budgets.rounds_a_year
     bars = 86_400 // draft.market.bar_seconds
-    return {"census": rounds, "state": bars, "gram": rounds, "weights": rounds * max(draft.training.steps, 1)}
+    steps = rounds * max(draft.training.steps, 1)
+    return {"census": rounds, "state": bars, "gram": rounds, "clip": rounds, "weights": steps}
+
+
+def _training(draft: Draft) -> list[Sums]:
+    """Return the training sums of a round: where the steps clip, if that is asked for, and the steps."""
+    if not draft.training.steps:
+        return []
+    return [*([Sums("clip", 1)] if draft.budgets.clip else []), Sums("weights", draft.training.steps)]
 
 
 def _purposes(draft: Draft) -> dict[str, Purpose]:
@@ -272,7 +284,18 @@ def _purposes(draft: Draft) -> dict[str, Purpose]:
         period="day",
         epsilon=budgets.state,
     )
-    return {"census": census, "state": state, "gram": gram, "weights": weights}
+    found = {"census": census, "state": state, "gram": gram, "weights": weights}
+    if budgets.clip and draft.training.steps:
+        found["clip"] = replace(
+            gram,
+            values=BINS,
+            value_bound=float(market.history_days + 2),
+            scale=2**10,
+            sensitivity=2.0,
+            noise_multiplier=noise("clip"),
+            epsilon=budgets.clip,
+        )
+    return found
 
 
 def _fitting(constitution: Constitution) -> dict[str, Purpose]:

@@ -123,11 +123,9 @@ class CoordinatorEpoch:
             return dict.fromkeys(late, f"it did not reveal its share of the key of {attempt.disputed}")
         unanswered = attempt.unanswered()
         if unanswered:
-            return {
-                dealer: f"it did not answer the complaint of {holder}"
-                for dealer, holder in unanswered
-                if waited > 2 * setup_ns
-            }
+            is_late = waited > 2 * setup_ns
+            asked = {dealer: holder for dealer, holder in reversed(unanswered) if is_late}
+            return {dealer: f"it did not answer the complaint of {holder}" for dealer, holder in asked.items()}
         late = attempt.missing("probe") if waited > setup_ns * (3 if attempt.complaints else 1) else ()
         return dict.fromkeys(late, "its probe did not come in time")
 

@@ -7,14 +7,18 @@ Influence of one privacy unit on a vector, as declared to the door:
 | census | (client, basket): a share `influence_cap` of the member's volume | `influence_cap * max(volume)`, see below |
 | state | (client, basket, bar): `influence_cap` on each log measure | `influence_cap * max(weight) * sqrt(K)` |
 | gram, weights | one day of raw data: it reaches its own day-block and the next | `2 * clip`, clip = sensitivity / 2 |
+| clip | one day of raw data: its two day-blocks, one count each | 2 |
 
 A member noises the logarithm of its own volumes once a census (`influence_cap` times the census's noise multiplier), at
 home: the census's sum and the weights that stand in front of every state sum are made of that one noised number, so
 repeating them tells nothing more, and the census's budget pays for them.
 
-`influence_cap` is the constitution's and is a statement about the data that this version does NOT enforce: bars hold
-no clients. The raw bars of a member are kept from everybody by the secure sum (nothing below the minimum cohort is
-opened), not by this noise.
+What `influence_cap` is worth depends on the member's bars (`hansa.market.influence`). Where they are capped, one client
+moves a log measure by at most the cap, and the influence above is the true one. Where the source names no clients, the
+unit is a trade. Where bars are ready-made, nothing bounds a client: the contribution then says that its unit is a
+change of the measures by the cap, whoever made it, and takes part (`docs/adr/0011`). The real unit is in the node's
+records as `unit/<purpose>`. The raw bars of a member are kept from everybody by the secure sum (nothing below the
+minimum cohort is opened), not by this noise.
 """
 
 from __future__ import annotations
@@ -40,8 +44,9 @@ from hansa.federation.forecasting import (
 from hansa.federation.model_files import own_artefact, shared_artefact
 from hansa.federation.published import WEIGHT_SCALE, Published, network_shape
 from hansa.federation.watchtower import Watchtower
+from hansa.model.clipping import norm_counts
 from hansa.model.core import block_gram
-from hansa.model.training import block_updates
+from hansa.model.training import block_norms, block_updates
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -96,6 +101,8 @@ class LiquidityWork:
         self._views: Views | None = None
         self._batch: Batch | None = None
         self._is_unsettled = False
+        self._units = {name: purpose.unit for name, purpose in constitution.purposes.items()}
+        self._recorded_units: dict[str, str] = {}
         self._watchtower = Watchtower(self.published, records)
 
     def contribution(self, manifest: Manifest) -> Contribution:
@@ -105,11 +112,22 @@ class LiquidityWork:
             RefusedError: The purpose is not one of liquidity, or the member's data do not reach.
             ModelError: What it builds on has not been published.
         """
-        makers = {"census": self._census, "state": self._state, "gram": self._gram, "weights": self._weights}
+        makers = {
+            "census": self._census,
+            "state": self._state,
+            "gram": self._gram,
+            "clip": self._clip,
+            "weights": self._weights,
+        }
         maker = makers.get(manifest.purpose)
         if maker is None:
             raise RefusedError(f"{manifest.session}: this member has no statistic for {manifest.purpose}")
-        return maker(manifest)
+        found = maker(manifest)
+        unit = found.unit or self._units[found.purpose]
+        if self._recorded_units.get(found.purpose) != unit:
+            self._records.put(f"unit/{found.purpose}", unit)
+            self._recorded_units[found.purpose] = unit
+        return found
 
     def receive(self, aggregate: Aggregate) -> None:
         """Take in an opened sum."""
@@ -125,6 +143,7 @@ class LiquidityWork:
             return
         self._is_unsettled = False
         self._watchtower.look()
+        self._records.put("state_weights", self.published.weights.tolist())
         if self.published.grams is not None:
             self._forecast()
             self._records.put("settled_ns", int(self.published.stamps()[-1]))
@@ -133,7 +152,9 @@ class LiquidityWork:
         views = self._reach(manifest)
         rows = views.rows(manifest.span_start_ns, manifest.span_end_ns)
         volume = self._noised_volume(views, rows)
-        return Contribution("census", volume, self.published.market.influence_cap * float(volume.max()))
+        cap = self.published.market.influence_cap
+        _, unit = self._bounded(views, "{unit} and basket", f"a share {cap:g} of a member's volume in a basket")
+        return Contribution("census", volume, cap * float(volume.max()), unit)
 
     def _state(self, manifest: Manifest) -> Contribution:
         published = self.published
@@ -152,8 +173,9 @@ class LiquidityWork:
                 values[:, place] = weights[place] * view.measures[rows]
         bound = self._limits.purposes["state"].value_bound  # no log measure of a real bar comes near it
         vector = np.concatenate([weights * WEIGHT_SCALE, np.clip(values.ravel(), -bound, bound)])
-        influence = published.market.influence_cap * float(weights.max()) * math.sqrt(measures)
-        return Contribution("state", vector, influence)
+        uncapped = f"a change of each measure of a bar by at most {published.market.influence_cap:g} log units"
+        caps, unit = self._bounded(views, "{unit}, basket and day", uncapped)
+        return Contribution("state", vector, float((weights * caps).max()), unit)
 
     def _gram(self, manifest: Manifest) -> Contribution:
         if self.published.state.shape[0] < self.published.train_bars:
@@ -170,17 +192,26 @@ class LiquidityWork:
         ]
         return Contribution("gram", np.concatenate(packed), 2 * clip)
 
+    def _clip(self, manifest: Manifest) -> Contribution:
+        parameters, batch = self._training(manifest)
+        norms = block_norms(network_shape(self.published.market), parameters, batch)
+        return Contribution("clip", norm_counts(norms, self.published.widest_bound(self._limits)), 2.0)
+
     def _weights(self, manifest: Manifest) -> Contribution:
-        clip = self._limits.purposes["weights"].sensitivity / 2
+        published = self.published
+        parameters, batch = self._training(manifest)
+        update = block_updates(network_shape(published.market), parameters, batch, clip=published.clip_bound)
+        return Contribution("weights", update / published.clip_unit, 2 * published.widest_bound(self._limits))
+
+    def _training(self, manifest: Manifest) -> tuple[Float[np.ndarray, " param"], Batch]:
+        """Return the network's parameters and this member's day-blocks."""
         if self.published.server is None:
             raise RefusedError(f"{manifest.session}: a training step before the core of its round")
         if self._batch is None:
             built = basket_rows(self.published, self._reach(manifest))
             personal, _ = fit_personal(self.published, built)
             self._batch = training_batch(self.published, linear_series(self.published, built, personal))
-        shape = network_shape(self.published.market)
-        update = block_updates(shape, self.published.server.parameters, self._batch, clip=clip)
-        return Contribution("weights", update, 2 * clip)
+        return self.published.server.parameters, self._batch
 
     def _forecast(self) -> None:
         views = self._views or self._load()
@@ -190,6 +221,7 @@ class LiquidityWork:
             self.fitted = fit(self.published, built)
             self._records.put("pulls", dict(self.fitted.pulls))
             self._records.put("gates", dict(self.fitted.gates))
+            self._records.put("clip_bound", self.published.clip_bound)
             if self._models is not None and set(built) == set(self.published.baskets):
                 own_artefact(self.published, built, self.fitted).save(self._models / "model")
                 shared_artefact(self.published, built).save(self._models / "model-shared")
@@ -224,6 +256,27 @@ class LiquidityWork:
         table = GaussianTable.build(self._limits.purposes["census"].noise_multiplier * influence * LOG_STEPS)
         noise = sample(table, len(self.published.baskets), derive(self._volume_key, span.encode())) / LOG_STEPS
         return np.asarray(np.minimum(self._volume(views, rows) * np.exp(noise), self._census_bound()))
+
+    def _bounded(self, views: Views, capped: str, uncapped: str) -> tuple[Float[np.ndarray, " basket"], str]:
+        """Return the L2 influence of one unit on a bar's measures in each basket, and the unit where it is weaker.
+
+        Args:
+            views: The member's view.
+            capped: Name of the unit where every basket is capped, with a place for whose influence that is.
+            uncapped: Name of the unit where one is not.
+        """
+        market = self.published.market
+        caps = np.zeros(len(self.published.baskets))
+        units = set()
+        for place, basket in enumerate(self.published.baskets):
+            if basket in views.series:
+                found = views.influence(basket)
+                units.add("none" if found is None else found.unit)
+                each = (market.influence_cap,) * len(market.measures) if found is None else found.caps
+                caps[place] = math.hypot(*each)
+        if "none" in units:
+            return caps, f"{uncapped}, whoever made it (the bars are not capped: no client is bounded)"
+        return caps, capped.format(unit="trade") + " (the source names no clients)" if "trade" in units else ""
 
     def _census_bound(self) -> float:
         return self._limits.purposes["census"].value_bound

@@ -13,8 +13,17 @@ import hashlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, Protocol
 
-from hansa.errors import EquivocationError, HansaError, ProtocolError, RefusedError, StoreError, TransportError
+from hansa.errors import (
+    EquivocationError,
+    HansaError,
+    MessageError,
+    ProtocolError,
+    RefusedError,
+    StoreError,
+    TransportError,
+)
 from hansa.federation.transport import Message, Subject
+from hansa.protocol.closing import Closures
 from hansa.protocol.epoch import MemberEpoch, Outgoing
 from hansa.protocol.limits import MAX_REOPENINGS, periods
 from hansa.protocol.listing import SETUP_STEPS, attempt_label
@@ -88,6 +97,7 @@ class MemberNode:
         self._epoch = MemberEpoch(name, epoch=epoch, limits=limits, signer=signer, facts=store, entropy=entropy)
         self._sessions: dict[str, MemberSession] = {}
         self._ended: set[str] = set()
+        self._closures = Closures(limits)
         self._handlers: dict[str, Handler] = {
             "announce": self._on_announce,
             "cohort": self._on_cohort,
@@ -95,6 +105,7 @@ class MemberNode:
             "recover": self._on_recover,
             "result": self._on_result,
             "died": self._on_died,
+            "closed": self._on_closed,
         }
 
     async def run(self, transport: Transport) -> None:
@@ -180,8 +191,14 @@ class MemberNode:
                 return []
 
     async def _collect(self, transport: Transport) -> None:
+        """Fetch what the set-up waits for; what its sender spoilt is as good as not sent."""
         for subject in self.wanted():
-            await self._publish(transport, self.collected(subject, await transport.fetch(subject)))
+            try:
+                body = await transport.fetch(subject)
+            except MessageError as error:
+                self._records.note(self._clock(), subject.session, subject.step, f"{type(error).__name__}: {error}")
+                body = None
+            await self._publish(transport, self.collected(subject, body))
 
     async def _send(self, transport: Transport, session: str, step: str, body: bytes) -> None:
         with self._store.transaction():
@@ -223,7 +240,7 @@ class MemberNode:
         self._sessions[subject.session] = session
         self._records.session(manifest, "announce", message.time_ns)
         body = session.upload(self._door, announced_ns=message.time_ns, now_ns=self._clock())
-        self._record_budgets(session)
+        self._record_budgets(session.manifest)
         return [] if body is None else [("upload", body)]
 
     def _on_cohort(self, subject: Subject, message: Message) -> list[tuple[str, bytes]]:
@@ -257,12 +274,20 @@ class MemberNode:
             raise ProtocolError(f"{subject.session}: a death notice of another manifest")
         session.close()
         self._records.died(subject.session, reason=died.reason, time_ns=message.time_ns)
+        self._closures.died(session.manifest)
         self._end(subject)
+        return [] if session.has_opened else [("closed", session.closed_statement())]
+
+    def _on_closed(self, subject: Subject, message: Message) -> list[tuple[str, bytes]]:
+        manifest = self._closures.add(subject.sender, subject.session, message.body)
+        if manifest is not None:
+            self._store.release_charges(facts_label(self._epoch_label, subject.session))
+            self._record_budgets(manifest)
         return []
 
-    def _record_budgets(self, session: MemberSession) -> None:
-        purpose, name = session.purpose, session.manifest.purpose
-        for period in periods(session.manifest, purpose, self._limits.bar_ns):
+    def _record_budgets(self, manifest: Manifest) -> None:
+        purpose, name = self._limits.purposes[manifest.purpose], manifest.purpose
+        for period in periods(manifest, purpose, self._limits.bar_ns):
             spent = epsilon(self._store.charges(name, period), delta=purpose.delta)
             self._records.budget(name, period, epsilon=spent, allowed=purpose.epsilon, delta=purpose.delta)
 

@@ -1,10 +1,16 @@
 """One node's connection to a NATS server: opened again for ever, with requests that fail when it breaks.
 
 A broken connection is replaced by a whole new client (the library's own reconnection can wait without end for a TLS
-stream that was replaced in mid-handshake). Each request has its own reply subject `_INBOX_<node>.answer.<token>`.
+stream that was replaced in mid-handshake), at the next server of the list; nodes begin at different ones. Each request
+has its own reply subject `_INBOX_<node>.answer.<token>`.
+
+The library says that a connection ended only after it has waited, perhaps without end, for the end of the TLS stream;
+and a closed client refuses at once, without letting another task run. So the keeper looks at the client's state itself,
+and a request that finds its client closed says so to the keeper and waits for the next one.
 
 Guarantees: a request ends with an answer, a refusal, `DisconnectedError` (the server may or may not have acted) or a
-time-out; attempts are spaced by 50 ms to 1 s; log lines name errors, never payloads.
+time-out; a broken connection is noticed within `LOOK_SECONDS` of the library's knowing; attempts are spaced by 50 ms
+to 1 s; whatever a writer puts into a message's headers, its readers go on; log lines name errors, never payloads.
 Does NOT guarantee: delivery; that is the business of whoever repeats a request.
 
 Source: docs.nats.io, "NATS client protocol".
@@ -33,10 +39,23 @@ if TYPE_CHECKING:
 
 ANSWER_SECONDS: Final = 10.0  # without an answer a request times out
 ATTEMPT_SECONDS: Final = 5.0  # of one attempt to connect
+LOOK_SECONDS: Final = 0.25  # between two looks at the client's state
+PING_SECONDS: Final = 5  # two unanswered and the server is taken for dead
 PENDING_BYTES: Final = 256 * 1024 * 1024  # written but not yet taken by the network
 _DENIED: Final = re.compile(r"permissions violation for (?:publish|subscription) to \"([^\"]+)\"", re.IGNORECASE)
 
 logger = logging.getLogger(__name__)
+
+
+class _Client(Client):
+    """The library's client, but for what it makes of headers that a hostile writer stored."""
+
+    async def _process_headers(self, headers: bytes) -> dict[str, str] | None:
+        # Upstream raises on a short or undecodable block, which ends the reading of this connection.
+        try:
+            return await super()._process_headers(headers)
+        except (ValueError, IndexError):
+            return None
 
 
 class DisconnectedError(Exception):
@@ -73,14 +92,16 @@ class NatsConnection:
     """See the module; `open` it before use, `close` it after.
 
     Args:
-        url: `tls://host:port`, several with commas.
+        url: `tls://host:port`, several with commas: the servers of one cluster.
         node: Name of this node: prefix of its inboxes.
         context: TLS with this node's certificate.
     """
 
     def __init__(self, url: str, node: str, context: ssl.SSLContext) -> None:
         self._url = url
-        self._node = node
+        self._servers = [one.strip() for one in url.split(",")]
+        self._turn = secrets.randbelow(len(self._servers))
+        self.node = node
         self._context = context
         self._connected = asyncio.Event()
         self._lost = asyncio.Event()
@@ -98,7 +119,7 @@ class NatsConnection:
             TransportError: The connection was never opened.
         """
         if self._client is None:
-            raise TransportError(f"{self._node}: the connection is not open; await `open` first")
+            raise TransportError(f"{self.node}: the connection is not open; await `open` first")
         return self._client
 
     @property
@@ -144,29 +165,38 @@ class NatsConnection:
         """
         await self._connected.wait()
         if self._closed:
-            raise TransportError(f"{self._node}: this connection was closed; open a new one")
+            raise TransportError(f"{self.node}: this connection was closed; open a new one")
 
-    async def request(self, subject: str, payload: bytes) -> Msg:
+    async def request(self, subject: str, payload: bytes, *, seconds: float = ANSWER_SECONDS) -> Msg:
         """Send one message and return the answer to it.
 
         Args:
             subject: Where to.
             payload: At most the server's limit.
+            seconds: To wait for the answer.
 
         Raises:
             DisconnectedError: The connection broke meanwhile.
-            TimeoutError: No answer within ten seconds.
+            TimeoutError: No answer in that time.
             TransportError: The certificate does not permit the subject, or the connection was closed.
         """
         await self.ready()
-        reply = f"_INBOX_{self._node}.answer.{secrets.token_hex(8)}"
+        reply = f"_INBOX_{self.node}.answer.{secrets.token_hex(8)}"
         future: asyncio.Future[Msg] = asyncio.get_running_loop().create_future()
         self._answers[reply] = (subject, future)
+        client = self.client
         try:
-            await self.client.publish(subject, payload, reply=reply)
-            async with asyncio.timeout(ANSWER_SECONDS):
-                return await future
+            async with asyncio.timeout(seconds):
+                await client.publish(subject, payload, reply=reply)
+            # Not in the same block: the library may swallow its one cancellation.
+            await asyncio.wait((future,), timeout=seconds)
+            if not future.done():
+                raise TimeoutError
+            return future.result()
         except (nats.errors.OutboundBufferLimitError, nats.errors.ConnectionClosedError) as error:
+            if client is self._client:
+                self._connected.clear()  # the next request waits instead of asking a closed client again
+                self._lost.set()
             raise DisconnectedError from error
         finally:
             del self._answers[reply]
@@ -174,23 +204,25 @@ class NatsConnection:
     async def _attempt(self) -> None:
         await self._discard()
         self._lost.clear()
-        client = self._client = Client()
+        client = self._client = _Client()
+        server = self._servers[self._turn % len(self._servers)]
+        self._turn += 1  # whatever comes of it, the next attempt is at another
         async with asyncio.timeout(ATTEMPT_SECONDS):
             await client.connect(
-                [one.strip() for one in self._url.split(",")],
-                name=self._node,
+                [server],
+                name=self.node,
                 tls=self._context,
-                inbox_prefix=f"_INBOX_{self._node}",
+                inbox_prefix=f"_INBOX_{self.node}",
                 pending_size=PENDING_BYTES,
                 allow_reconnect=False,
-                ping_interval=10,
+                ping_interval=PING_SECONDS,
                 error_cb=self._on_error,
                 closed_cb=self._on_lost,
                 disconnected_cb=self._on_lost,
             )
             if not client.is_connected:
                 raise ConnectionResetError("the server broke off the handshake")
-            await client.subscribe(f"_INBOX_{self._node}.answer.*", cb=self._on_answer)
+            await client.subscribe(f"_INBOX_{self.node}.answer.*", cb=self._on_answer)
             await client.flush(timeout=int(ATTEMPT_SECONDS))
         self._connected.set()
 
@@ -198,14 +230,17 @@ class NatsConnection:
         pause = 0.05
         while not self._closed:
             if self._connected.is_set():
-                await self._lost.wait()
-                self._connected.clear()
-                self._interrupt()
+                while not self._lost.is_set() and self.client.is_connected:
+                    with contextlib.suppress(TimeoutError):
+                        async with asyncio.timeout(LOOK_SECONDS):
+                            await self._lost.wait()
                 pause = 0.05
+            self._connected.clear()
+            self._interrupt()
             try:
                 await self._attempt()
-            except (TimeoutError, OSError, EOFError, ValueError, nats.errors.Error) as error:  # a greeting cut short
-                logger.info("%s: %s, trying again", self._node, self._explain(error))
+            except Exception as error:  # noqa: BLE001  whatever a dying server makes the library raise, this task lives on
+                logger.info("%s: %s, trying again", self.node, self._explain(error))
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, 1.0)
 
@@ -237,12 +272,12 @@ class NatsConnection:
         if denied is None:
             if not self._connected.is_set():
                 raise error  # out of `connect`, which would try again without end
-            logger.info("%s: connection: %s: %s", self._node, type(error).__name__, error)
+            logger.info("%s: connection: %s: %s", self.node, type(error).__name__, error)
             return
         for subject, future in self._answers.values():
             if subject.lower() == denied[1].lower() and not future.done():
                 future.set_exception(
-                    TransportError(f"{self._node}: its certificate may not publish {subject}; check the roster")
+                    TransportError(f"{self.node}: its certificate may not publish {subject}; check the roster")
                 )
 
     def _explain(self, error: Exception) -> TransportError:
@@ -254,7 +289,7 @@ class NatsConnection:
             )
         if isinstance(error, ssl.SSLError | ConnectionResetError) or "uthorization" in text:
             return TransportError(
-                f"{self._url}: the server refuses the certificate of {self._node} ({text}); it must be issued by the "
+                f"{self._url}: the server refuses the certificate of {self.node} ({text}); it must be issued by the "
                 "federation's authority and its node be in the roster: check with `hansa kit show`"
             )
         return TransportError(

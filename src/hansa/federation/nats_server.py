@@ -2,16 +2,18 @@
 
 Directory: `nats.conf` (rendered at every start), `store/` (the streams), `server.log`, `port` (kept, so that a
 restart listens where clients look), `lock`. Mutual TLS with `verify_and_map`: the URI name of a certificate is the
-user. A member may publish its own steps under its own name, read the board stream through consumers that deliver to
-its own `_INBOX_<name>`, fetch from board and post by address, from the inbox uploads alone (direct get, whose subject
-names the message), and nothing else; the coordinator may do everything.
+user; `nats_accounts` says what each may do.
+
+Three servers with a `ClusterPlace` each are one cluster: they replicate the streams over routes of mutual TLS. A route
+carries every account's messages, so that a certificate of the authority is not enough: the server that dials must show
+the coordinator's, which the three share.
 
 Guarantees: what the server acknowledged is on disk (`sync_interval: always`) and survives kill -9; one server per
 directory; on Linux the server ends with the process that started it (parent-death signal), however that ends.
-Does NOT guarantee: replication (use a cluster and `nats.url`), or on other systems that no server outlives a killed
-parent. A member can use up disk space up to `max_store_bytes`, and see that other members took part.
+Does NOT guarantee: replication by one server alone, or on other systems that no server outlives a killed parent. A
+member can use up disk space up to `max_store_bytes`, and see that other members took part.
 
-Source: docs.nats.io, "Configuring NATS Server" (TLS authentication, authorization, JetStream).
+Source: docs.nats.io, "Configuring NATS Server" (TLS authentication, clustering, JetStream).
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -29,13 +32,14 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final, Self
 
 from hansa.errors import TransportError
-from hansa.federation.transport import FETCHED_STEPS, MEMBER_STEPS, PREFIX, STEPS, Channel, check_identifier
+from hansa.federation.nats_accounts import accounts, node_user
+from hansa.federation.transport import check_identifier
 
 if TYPE_CHECKING:
     from types import TracebackType
 
-COORDINATOR_INTERFACE: Final = "$JS.API"  # JetStream's, where the streams live
-MEMBER_INTERFACE: Final = "HUB.API"  # the part of it that a member reaches, from its own account
+CLUSTER_SERVERS: Final = 3  # the fewest that go on without one of them
+_ROUTE: Final = re.compile(r"[A-Za-z0-9.-]{1,253}:[0-9]{1,5}|\[[0-9a-fA-F:]{2,45}\]:[0-9]{1,5}")
 START_SECONDS: Final = 15.0
 STOP_SECONDS: Final = 10.0
 # Runs before the server in the child process: ends with the parent, also if the parent ended just now.
@@ -46,6 +50,29 @@ TETHER: Final = (
     "os.execv(sys.argv[2],sys.argv[2:])"
 )
 """Program for `python -c`, arguments the parent's pid and a command: run it so that it dies with the parent (Linux)."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterPlace:
+    """One server's place in a cluster.
+
+    Raises:
+        MessageError: The name may not stand in a configuration.
+        TransportError: Fewer than three routes, or one that is not host:port.
+    """
+
+    name: str  # of this server, unlike the others'
+    port: int  # that the other servers dial, TCP
+    routes: tuple[str, ...]  # host:port of every server of the cluster; this one's own may be among them
+    listen: str = "127.0.0.1"  # address to bind for the others
+
+    def __post_init__(self) -> None:
+        check_identifier(self.name, what="cluster: server name")
+        faulty = [one for one in self.routes if not _ROUTE.fullmatch(one)]
+        if faulty or len(set(self.routes)) < CLUSTER_SERVERS:
+            raise TransportError(
+                f"cluster: expected host:port of at least {CLUSTER_SERVERS} servers, got {', '.join(self.routes)[:200]}"
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,46 +89,11 @@ class ServerOptions:
     port: int = 0  # 0: any free one at the first start, the same one ever after
     max_payload_bytes: int = 1024 * 1024  # of one message on the wire; larger bodies travel in chunks
     max_store_bytes: int = 64 * 1024**3  # of all streams on disk
+    cluster: ClusterPlace | None = None  # None: this server is alone
 
     def __post_init__(self) -> None:
         for name in (self.federation, self.coordinator, *self.members):
             check_identifier(name, what="server options")
-
-
-def stream_name(federation: str, channel: Channel) -> str:
-    """Return the name of a channel's stream: `HANSA_<federation>_<channel>`."""
-    return f"HANSA_{federation}_{channel.value}"
-
-
-def stream_configuration(federation: str, channel: Channel, *, replicas: int) -> dict[str, Any]:
-    """Return what the coordinator asks of the server for one channel: one body per subject, for ever.
-
-    Args:
-        federation: Name in every subject.
-        channel: Which one.
-        replicas: Copies in a cluster.
-    """
-    steps = [step for step, home in STEPS.items() if home is channel]
-    subjects = [f"{PREFIX}.{federation}.*.*.{step}.*" for step in steps]
-    return {
-        "name": stream_name(federation, channel),
-        "subjects": [*subjects, *(f"{subject}.*.*" for subject in subjects)],
-        "retention": "limits",
-        "storage": "file",
-        "discard": "new",
-        "discard_new_per_subject": True,
-        "max_msgs_per_subject": 1,
-        "max_consumers": -1,
-        "max_msgs": -1,
-        "max_bytes": -1,
-        "max_age": 0,
-        "max_msg_size": -1,
-        "num_replicas": replicas,
-        "allow_direct": channel is Channel.INBOX,  # otherwise a permission cannot tell the steps apart
-        "deny_delete": True,
-        "deny_purge": True,
-        "duplicate_window": 120_000_000_000,
-    }
 
 
 def server_binary() -> Path:
@@ -259,9 +251,17 @@ def render_configuration(directory: Path, options: ServerOptions, *, port: int) 
         options: See `ServerOptions`.
         port: To listen on.
     """
+    files = {
+        "cert_file": str(options.certificate.resolve()),
+        "key_file": str(options.key.resolve()),
+        "ca_file": str(options.authority.resolve()),
+        "verify_and_map": True,
+        "timeout": 5,
+    }
+    place = options.cluster
     return json.dumps(
         {
-            "server_name": f"hansa-{options.federation}",
+            "server_name": f"hansa-{options.federation}" + (f"-{place.name}" if place else ""),
             "host": options.listen,
             "port": port,
             "ports_file_dir": str(directory),
@@ -271,83 +271,29 @@ def render_configuration(directory: Path, options: ServerOptions, *, port: int) 
             "write_deadline": "10s",
             "lame_duck_duration": "30s",
             "lame_duck_grace_period": "1s",
-            "tls": {
-                "cert_file": str(options.certificate.resolve()),
-                "key_file": str(options.key.resolve()),
-                "ca_file": str(options.authority.resolve()),
-                "verify_and_map": True,
-                "timeout": 5,
-            },
+            "tls": files,
             "jetstream": {
                 "store_dir": str(directory / "store"),
                 "sync_interval": "always",
                 "max_file_store": options.max_store_bytes,
                 "max_memory_store": 64 * 1024 * 1024,
             },
-            "accounts": _accounts(options),
+            **({"cluster": _cluster(options, place, files)} if place else {}),
+            "accounts": accounts(options.federation, options.coordinator, options.members),
         },
         indent=1,
     )
 
 
-def member_permissions(federation: str, member: str) -> dict[str, dict[str, list[str]]]:
-    """Return what one member may publish and subscribe; everything else is denied.
-
-    Args:
-        federation: Name in every subject.
-        member: Node name.
-    """
+def _cluster(options: ServerOptions, place: ClusterPlace, files: dict[str, Any]) -> dict[str, Any]:
     return {
-        "publish": {"allow": _member_services(federation, member)},
-        "subscribe": {"allow": [f"_INBOX_{member}.>"]},
+        "name": f"hansa-{options.federation}",
+        "host": place.listen,
+        "port": place.port,
+        "routes": [f"tls://{one}" for one in place.routes],
+        "tls": files,
+        # With `verify_and_map` this is the one certificate whose holder may be a route.
+        "authorization": {"user": node_user(options.federation, options.coordinator)},
+        "no_advertise": True,
+        "pool_size": -1,
     }
-
-
-def _accounts(options: ServerOptions) -> dict[str, dict[str, Any]]:
-    """Give each member an account of its own that reaches the coordinator's through its own subjects alone.
-
-    In one shared account a member could name another's empty subject as the reply to its own request, and the
-    server's answer would take that subject's one place; across accounts the server keeps the reply on its side.
-    """
-    federation, hub = options.federation, f"HUB_{options.federation}"
-    exports: list[dict[str, Any]] = []
-    accounts: dict[str, dict[str, Any]] = {}
-    for member in options.members:
-        own, inbox = f"MEMBER_{member}", f"_INBOX_{member}.read.>"
-        services = _member_services(federation, member)
-        user = {"user": _user(options, member), "permissions": member_permissions(federation, member)}
-        imports: list[dict[str, Any]] = [
-            {
-                "service": {"account": hub, "subject": one.replace(MEMBER_INTERFACE, COORDINATOR_INTERFACE)},
-                "to": one,
-            }
-            for one in services
-        ]
-        imports.append({"stream": {"account": hub, "subject": inbox}})
-        accounts[own] = {"users": [user], "imports": imports}
-        exports += [{"service": one, "accounts": [own]} for one in services if one.startswith(PREFIX)]
-        exports.append({"stream": inbox, "accounts": [own]})
-    members = list(accounts)
-    shared = [one.replace(MEMBER_INTERFACE, COORDINATOR_INTERFACE) for one in _shared_services(federation)]
-    exports += [{"service": one, "accounts": members} for one in shared if members]
-    coordinator = {"user": _user(options, options.coordinator), "permissions": {"publish": ">", "subscribe": ">"}}
-    return {hub: {"jetstream": "enabled", "users": [coordinator], "exports": exports}, **accounts}
-
-
-def _member_services(federation: str, member: str) -> list[str]:
-    own = [f"{PREFIX}.{federation}.*.*.{step}.{member}" for step in sorted(MEMBER_STEPS)]
-    chunks = [f"{subject}.*.*" for subject in own]  # <digest>.<index>
-    return [*own, *chunks, *_shared_services(federation)]
-
-
-def _shared_services(federation: str) -> list[str]:
-    """Return what every member may ask of the streams; no consumer on inbox or post."""
-    board, inbox, post = (stream_name(federation, one) for one in (Channel.BOARD, Channel.INBOX, Channel.POST))
-    fetched = [f"{PREFIX}.{federation}.*.*.{step}.*" for step in sorted(FETCHED_STEPS) if STEPS[step] is Channel.INBOX]
-    interface = [f"CONSUMER.CREATE.{board}.*", f"STREAM.MSG.GET.{board}", f"STREAM.MSG.GET.{post}"]
-    interface += [f"DIRECT.GET.{inbox}.{subject}{chunk}" for subject in fetched for chunk in ("", ".*.*")]
-    return [*(f"{MEMBER_INTERFACE}.{one}" for one in interface), f"$JS.FC.{board}.>"]
-
-
-def _user(options: ServerOptions, node: str) -> str:
-    return f"hansa://{options.federation}/{node}"

@@ -5,7 +5,11 @@
 | census | mean quote volume of each basket, in volume units | turnover; a member's weight is its capped share |
 | state | weights times 1000 for each basket; then weighted log measures, bar by bar, basket by basket | the state |
 | gram | packed Gram of each basket, day-blocks clipped | weights of the closed-form core |
-| weights | sum of clipped day gradients | one step of the linear server |
+| clip | day-blocks counted by the norm of their gradients (`model.clipping`) | the bound of the steps that follow |
+| weights | sum of clipped day gradients, in units of bound / widest bound | one step of the linear server |
+
+The widest bound of a day-block's gradient is half the sensitivity of `weights`. Without a `clip` sum it is the bound.
+Dividing by the bound before the door and multiplying after keeps the noise proportional to it at one sensitivity.
 
 The weights are made of volumes that each member has noised at home once, under the census's budget (`liquidity`), so
 they may travel 1000 times larger: the state's noise does not blur them, and a sum over fewer members is still divided
@@ -22,6 +26,7 @@ import numpy as np
 from hansa.errors import ModelError
 from hansa.market.calendar import slot_of_day
 from hansa.market.features import carry_forward
+from hansa.model.clipping import bound_of
 from hansa.model.core import packed_length
 from hansa.model.design import Design, feature_names, spillover_weights
 from hansa.model.network import NetworkShape, initial_parameters, parameter_count
@@ -83,12 +88,24 @@ class Published:
         self.state: Float[np.ndarray, "time basket measure"] = np.empty(
             (0, len(self.baskets), len(self.market.measures))
         )
+        self.weights: Float[np.ndarray, " basket"] = np.zeros(len(self.baskets))  # of the newest state sum
         self.grams: Float[np.ndarray, "basket packed"] | None = None
         self.gram_deviation = 0.0
         self.server: ServerState | None = None
+        self.clip_bound = self.widest_bound(limits)
         self.rounds: list[str] = []
         self._limits = limits
         self._seed = int(constitution.digest()[:8], 16)
+
+    @staticmethod
+    def widest_bound(limits: Limits) -> float:
+        """Return the largest norm that a day-block's gradient may keep; 0 where no purpose trains the network."""
+        return limits.purposes["weights"].sensitivity / 2 if "weights" in limits.purposes else 0.0
+
+    @property
+    def clip_unit(self) -> float:
+        """One unit of the vector of `weights`, in units of the gradient: the bound over the widest one."""
+        return self.clip_bound / self.widest_bound(self._limits)
 
     @property
     def bar_ns(self) -> int:
@@ -137,7 +154,13 @@ class Published:
         manifest = aggregate.manifest
         purpose = self._limits.purposes[manifest.purpose]
         total = in_units(aggregate.steps, purpose.scale)
-        handlers = {"census": self._census, "state": self._state, "gram": self._gram, "weights": self._weights}
+        handlers = {
+            "census": self._census,
+            "state": self._state,
+            "gram": self._gram,
+            "clip": self._clip,
+            "weights": self._weights,
+        }
         if manifest.purpose in handlers:
             handlers[manifest.purpose](aggregate, total)
             self.rounds.append(manifest.digest().hex())
@@ -162,8 +185,8 @@ class Published:
         if self.turnover is None:
             raise ModelError("a state before the census of its round; wait for the next round")
         baskets, measures = len(self.baskets), len(self.market.measures)
-        weights = np.maximum(total[:baskets] / WEIGHT_SCALE, 1e-3)
-        values = total[baskets:].reshape(-1, baskets, measures) / weights[None, :, None]
+        self.weights = np.maximum(total[:baskets] / WEIGHT_SCALE, 1e-3)
+        values = total[baskets:].reshape(-1, baskets, measures) / self.weights[None, :, None]
         first = (aggregate.manifest.span_start_ns - self.start_ns) // self.bar_ns
         if first < 0:
             raise ModelError(f"a state that begins {-first} bars before the first census")
@@ -178,9 +201,15 @@ class Published:
         self.grams = total.reshape(len(self.baskets), -1)
         self.gram_deviation = self.deviation(aggregate)
         self.server = SERVER.start(initial_parameters(network_shape(self.market), self._seed))
+        self.clip_bound = self.widest_bound(self._limits)
+
+    def _clip(self, _aggregate: Aggregate, total: Float[np.ndarray, " value"]) -> None:
+        if self.server is None:
+            raise ModelError("norms of gradients before the core of the round")
+        self.clip_bound = bound_of(total, self.widest_bound(self._limits))
 
     def _weights(self, aggregate: Aggregate, total: Float[np.ndarray, " value"]) -> None:
         if self.server is None:
             raise ModelError("a training step before the core of its round")
         blocks = self.training_days() * len(aggregate.cohort)
-        self.server = SERVER.apply(self.server, total, blocks=blocks)
+        self.server = SERVER.apply(self.server, self.clip_unit * total, blocks=blocks)

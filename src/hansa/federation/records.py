@@ -138,9 +138,16 @@ class Records:
         self._write("INSERT OR REPLACE INTO fact VALUES (?, ?)", name, msgspec.json.encode(value).decode())
 
     def get(self, name: str) -> object:
-        """Return a fact, or None."""
+        """Return a fact, or None.
+
+        Raises:
+            StoreError: The file is damaged.
+        """
         rows = self.rows("SELECT value FROM fact WHERE name = ?", name)
-        return msgspec.json.decode(str(rows[0]["value"])) if rows else None
+        try:
+            return msgspec.json.decode(str(rows[0]["value"])) if rows else None
+        except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
+            raise StoreError(f"records: fact {name}: {error}; the file is damaged, remove it") from error
 
     def rows(self, statement: str, *values: object) -> list[dict[str, object]]:
         """Return the rows of a query as dictionaries.

@@ -3,7 +3,7 @@
 | table | holds |
 |---|---|
 | fact | key, value: epoch keys, uploads until their session closes, signed roots; a value never changes |
-| charge | one row a (session, purpose, period): releases and noise multiplier; rows are never deleted |
+| charge | one row a (session, purpose, period): releases, noise, whether it was released; rows are never deleted |
 | egress | one row a message that left: time, session, step, bytes, SHA-256, chained by SHA-256 |
 | head | number and chain of the newest egress row |
 
@@ -38,7 +38,8 @@ CREATE TABLE IF NOT EXISTS charge (
   session TEXT NOT NULL, purpose TEXT NOT NULL, period TEXT NOT NULL,
   releases INTEGER NOT NULL CHECK (releases > 0), noise_multiplier REAL NOT NULL CHECK (noise_multiplier > 0),
   share_sigma REAL NOT NULL, shares INTEGER NOT NULL, dimension INTEGER NOT NULL, table_delta REAL NOT NULL,
-  time_ns INTEGER NOT NULL, PRIMARY KEY (session, purpose, period)) WITHOUT ROWID;
+  time_ns INTEGER NOT NULL, is_released INTEGER NOT NULL DEFAULT 0,
+  PRIMARY KEY (session, purpose, period)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS egress (
   number INTEGER PRIMARY KEY, time_ns INTEGER NOT NULL, session TEXT NOT NULL, step TEXT NOT NULL,
   bytes INTEGER NOT NULL, sha256 BLOB NOT NULL, chain BLOB NOT NULL, UNIQUE (session, step));
@@ -59,6 +60,42 @@ class Egress:
     size: int
     sha256: bytes
     chain: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Spending:
+    """One charge of the ledger: in which session (`epoch/session`), from which budget, when (ns UTC)."""
+
+    session: str
+    purpose: str
+    period: str
+    charge: Charge
+    time_ns: int
+
+
+def read_ledger(path: Path) -> list[Spending]:
+    """Return every charge of a member's file, in order of time, without writing to it; nothing where there is no file.
+
+    Raises:
+        StoreError: The file is not a member's store, or cannot be read.
+    """
+    if not path.exists():
+        return []
+    try:
+        connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
+        try:
+            rows = connection.execute(
+                "SELECT session, purpose, period, noise_multiplier, releases, share_sigma, shares, dimension, "
+                "table_delta, time_ns FROM charge ORDER BY time_ns, session, period"
+            ).fetchall()
+        finally:
+            connection.close()
+    except sqlite3.Error as error:
+        raise StoreError(f"{path.name}: cannot read the ledger: {error}") from error
+    return [
+        Spending(session, purpose, period, Charge(multiplier, releases, NoiseShares(*noise)), time_ns)
+        for session, purpose, period, multiplier, releases, *noise, time_ns in rows
+    ]
 
 
 class MemberStore:
@@ -160,16 +197,26 @@ class MemberStore:
         ).fetchone()  # fmt: skip
         if present is None:
             self._execute(
-                "INSERT INTO charge VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", session, purpose, period, *row, time_ns
+                "INSERT INTO charge VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0)", session, purpose, period, *row, time_ns
             )
         elif present != row:
             raise EquivocationError(f"{session}: {purpose}, {period}: another charge was written before; it stays")
 
+    def release_charges(self, session: str) -> None:
+        """Take back what was charged for a session of which it is proved that nobody can open it.
+
+        Raises:
+            StoreError: The session is not closed here.
+        """
+        if self.fact(f"{session}/closed") is None:
+            raise StoreError(f"{session}: its charge stays; the session is not closed")
+        self._execute("UPDATE charge SET is_released = 1 WHERE session = ?", session)
+
     def charges(self, purpose: str, period: str) -> list[Charge]:
-        """Return every charge of a purpose in a budget period."""
+        """Return every charge of a purpose in a budget period that was not released."""
         rows = self._execute(
             "SELECT noise_multiplier, releases, share_sigma, shares, dimension, table_delta "
-            "FROM charge WHERE purpose = ? AND period = ?",
+            "FROM charge WHERE purpose = ? AND period = ? AND NOT is_released",
             purpose, period,
         )  # fmt: skip
         return [Charge(row[0], row[1], NoiseShares(*row[2:])) for row in rows]

@@ -5,7 +5,7 @@ The step alone decides the channel:
 
 | channel | steps | written by | read by |
 |---|---|---|---|
-| board | setup, halves, probe, complaint, answer, reveal | each member, under its own name | everyone |
+| board | setup, halves, probe, complaint, answer, reveal, closed | each member, under its own name | everyone |
 | board | epoch, announce, cohort, call, recover, result, died | coordinator | everyone |
 | inbox | upload, agree, open, shares | each member, under its own name | coordinator; by address: all but `agree` |
 | post | deal | each member, under its own name | nobody follows it; by address: everyone |
@@ -60,6 +60,7 @@ STEPS: Final[Mapping[str, Channel]] = MappingProxyType(
         "recover": Channel.BOARD,
         "result": Channel.BOARD,
         "died": Channel.BOARD,
+        "closed": Channel.BOARD,
         "upload": Channel.INBOX,
         "agree": Channel.INBOX,
         **{open_step(number): Channel.INBOX for number in range(MAX_REOPENINGS + 1)},
@@ -68,7 +69,7 @@ STEPS: Final[Mapping[str, Channel]] = MappingProxyType(
     }
 )
 MEMBER_STEPS: Final = frozenset(
-    (SETUP_STEPS - {"epoch"}) | {step for step, channel in STEPS.items() if channel is not Channel.BOARD}
+    (SETUP_STEPS - {"epoch"}) | {"closed"} | {step for step, channel in STEPS.items() if channel is not Channel.BOARD}
 )
 """Steps that a member may publish, under its own name only; the coordinator may publish every step."""
 FETCHED_STEPS: Final = frozenset(STEPS) - {"agree"}

@@ -4,6 +4,9 @@ A basket's view is the mean of the member's series of its markets, weighted by q
 `x_t = sum_v w_v x_v,t`. A bar that is missing carries the last measured value on; before the first bar of a series
 its first value stands in, so that a basket always has a value and nobody can see from a sum who was absent.
 
+Series whose bars carry a rule of influence (`hansa.market.influence`) keep it: a gap is then a bar without trades, the
+quote volume is the capped one, and several such series of a basket weigh the same, so that no client moves a weight.
+
 Does NOT guarantee freshness: `reach` says up to which bar the files go; a statistic beyond it is refused.
 """
 
@@ -17,7 +20,8 @@ import numpy as np
 from hansa.errors import DataError, RefusedError
 from hansa.market.calendar import resample, slot_of_day
 from hansa.market.features import carry_forward
-from hansa.market.measures import compute
+from hansa.market.influence import rule_of
+from hansa.market.measures import compute, empty_values, influences
 from hansa.market.sources import discover, load
 
 if TYPE_CHECKING:
@@ -28,16 +32,26 @@ if TYPE_CHECKING:
     from jaxtyping import Float, Int
 
     from hansa.governance.constitution import Market
+    from hansa.market.influence import Unit
 
 NS = 1_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
+class Influence:
+    """How one unit is bounded: a `client` or a `trade`, and the log units by which it moves each measure at most."""
+
+    unit: Unit
+    caps: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class SeriesView:
-    """One series of a basket on the grid: measures with gaps carried forward, quote volume with gaps as zero."""
+    """One series of a basket on the grid: measures with gaps filled, quote volume, and how influence is bounded."""
 
     measures: Float[np.ndarray, "time measure"] = field(repr=False)
     quote_volume: Float[np.ndarray, " time"] = field(repr=False)
+    influence: Influence | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,15 +98,20 @@ class Views:
             )
         return slice(first, last + 1)
 
+    def influence(self, basket: str) -> Influence | None:
+        """Return how one unit is bounded in a basket; None where it is not, or the basket is not there."""
+        return _weakest([view.influence for view in self.series.get(basket, ())])
+
     def combined(self, basket: str, rows: slice) -> SeriesView | None:
-        """Return the basket's one view, its series weighted by their mean quote volume over `rows`."""
+        """Return the basket's one view: series weighted by quote volume over `rows`, or alike where all are capped."""
         series = self.series.get(basket)
         if series is None:
             return None
-        volume = np.array([view.quote_volume[rows].mean() for view in series])
+        influence = self.influence(basket)
+        volume = np.array([view.quote_volume[rows].mean() if influence is None else 1.0 for view in series])
         share = volume / volume.sum() if volume.sum() > 0 else np.full(len(series), 1 / len(series))
         measures = np.tensordot(share, np.stack([view.measures for view in series]), axes=1)
-        return SeriesView(measures, np.sum([view.quote_volume for view in series], axis=0))
+        return SeriesView(measures, np.sum([view.quote_volume for view in series], axis=0), influence)
 
 
 def load_views(directory: Path, market: Market) -> Views:
@@ -150,6 +169,9 @@ def _on_grid(frame: pl.DataFrame, market: Market, *, start: int, bars: int) -> S
     table = compute(frame, market.measures).select(market.measures).to_numpy().astype(np.float64)
     measures = np.full((bars, len(market.measures)), np.nan)
     measures[place] = table
+    for name, value in empty_values(frame, market.measures).items():
+        filled = measures[:, market.measures.index(name)]
+        filled[np.isnan(filled)] = value
     measures = carry_forward(measures)
     origin = f"{frame['market'][0]} at {frame['venue'][0]}"
     for column, name in enumerate(market.measures):
@@ -157,6 +179,22 @@ def _on_grid(frame: pl.DataFrame, market: Market, *, start: int, bars: int) -> S
         if known.size == 0:
             raise DataError(f"{origin}: no bar has {name}; choose measures that every member's source can give")
         measures[: known[0], column] = measures[known[0], column]
-    volume = np.zeros(bars)
-    volume[place] = (frame["volume"] * frame["close"]).fill_null(0.0).to_numpy()
-    return SeriesView(measures, volume)
+    rule = rule_of(frame)
+    if rule is None:
+        volume = np.zeros(bars)
+        volume[place] = (frame["volume"] * frame["close"]).fill_null(0.0).to_numpy()
+        return SeriesView(measures, volume)
+    volume = np.full(bars, rule.volume)
+    volume[place] = frame["capped_volume"].to_numpy()
+    bounds = tuple(cap for cap in influences(frame, market.measures).values() if cap is not None)
+    is_bounded = len(bounds) == len(market.measures) and rule.cap <= market.influence_cap
+    return SeriesView(measures, volume, Influence(rule.unit, bounds) if is_bounded else None)
+
+
+def _weakest(found: Sequence[Influence | None]) -> Influence | None:
+    """Return what holds for every series: the largest cap of each measure, and trades where any names no clients."""
+    bounded = [one for one in found if one is not None]
+    if not found or len(bounded) < len(found):
+        return None
+    unit: Unit = "client" if all(one.unit == "client" for one in bounded) else "trade"
+    return Influence(unit, tuple(max(each) for each in zip(*(one.caps for one in bounded), strict=True)))

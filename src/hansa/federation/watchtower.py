@@ -1,7 +1,9 @@
 """What a member publishes from the state as it comes: the stress index of each basket, the system's, and alerts.
 
-The index is computed from published values alone, so every member and any auditor gets the same numbers. The alert
-threshold is set on the training bars at a fixed rate of false alarms and never changed by what comes after.
+The index is computed from published values alone, so every member and any auditor gets the same numbers: sums of bars
+may overtake each other, and when a gap is filled, the index is published again from that bar on. The alert threshold is
+set on the training bars at a fixed rate of false alarms and never changed by what comes after; an alert that was raised
+stays.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from hansa.model.early_warning import alerts, threshold_at_rate
 from hansa.model.lsi import IndexRule, stress_index, system_index
 
 if TYPE_CHECKING:
-    from jaxtyping import Float
+    from jaxtyping import Bool, Float
 
     from hansa.federation.published import Published
     from hansa.federation.records import Records
@@ -47,14 +49,18 @@ class Watchtower:
     def __init__(self, published: Published, records: Records) -> None:
         self._published = published
         self._records = records
-        self._seen = 0
+        self._known: Bool[np.ndarray, " time"] = np.zeros(0, dtype=bool)
 
     def look(self) -> None:
-        """Publish the index of every new bar, and the alerts on it."""
+        """Publish the index from the first bar on that was not there before, and the alerts on it."""
         published = self._published
         indices = basket_indices(published)
         stamps = published.stamps()
-        fresh = slice(self._seen, stamps.size)
+        known = np.isfinite(published.state).all(axis=(1, 2))
+        before = np.zeros_like(known)
+        before[: self._known.size] = self._known
+        filled = np.flatnonzero(known & ~before)
+        fresh = slice(int(filled[0]) if filled.size else stamps.size, stamps.size)
         turnover = published.turnover if published.turnover is not None else np.ones(len(published.baskets))
         everything = dict(zip(published.baskets, indices.T, strict=True))
         everything["system"] = system_index(indices, turnover)
@@ -63,7 +69,7 @@ class Watchtower:
             for bar in alert_bars(values, published.train_bars):
                 if bar >= fresh.start:
                     self._records.alert("lsi", basket, int(stamps[bar]), float(values[bar]))
-        self._seen = stamps.size
+        self._known = known
 
 
 def basket_indices(published: Published) -> Float[np.ndarray, "time basket"]:

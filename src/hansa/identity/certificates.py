@@ -18,7 +18,7 @@ import ipaddress
 from typing import TYPE_CHECKING, Final
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 AUTHORITY_DAYS: Final = 5 * 365
 NODE_DAYS: Final = 397
 BACKDATE: Final = dt.timedelta(hours=1)
+# What cryptography raises on damaged DER, some of it only when a field is first read.
+_UNREADABLE: Final = (ValueError, TypeError, UnsupportedAlgorithm, x509.InvalidVersion, x509.UnsupportedGeneralNameType)
 LOCAL_HOSTS: Final = ("localhost", "127.0.0.1", "::1")
 
 
@@ -104,18 +106,18 @@ def issue_certificate(
     federation = common_name(issuer)
     try:
         wanted = x509.load_pem_x509_csr(request)
-    except ValueError as error:
+        is_signature_valid, subject, public = wanted.is_signature_valid, wanted.subject, wanted.public_key()
+    except _UNREADABLE as error:
         raise IdentityError(
-            "signing request: not a PEM certificate request; make it with `hansa kit request`"
+            "signing request: not a PEM certificate request with a key; make it with `hansa kit request`"
         ) from error
-    if not wanted.is_signature_valid:
+    if not is_signature_valid:
         raise IdentityError("signing request: its own signature is wrong; make and send it again")
-    if wanted.subject != _node_name(federation, node):
+    if subject != _node_name(federation, node):
         raise IdentityError(
             f"signing request: expected {_node_name(federation, node).rfc4514_string()}, "
-            f"got {wanted.subject.rfc4514_string()[:200]}"
+            f"got {subject.rfc4514_string()[:200]}"
         )
-    public = wanted.public_key()
     if not isinstance(public, ec.EllipticCurvePublicKey) or not isinstance(public.curve, ec.SECP256R1):
         raise IdentityError("signing request: expected a P-256 key; make it with `hansa kit request`")
     private = _load_key(authority_key)
@@ -126,7 +128,7 @@ def issue_certificate(
         names += [_host_name(host) for host in dict.fromkeys((*hosts, *LOCAL_HOSTS))]
     builder = (
         _dated(x509.CertificateBuilder(), at, NODE_DAYS)
-        .subject_name(wanted.subject)
+        .subject_name(subject)
         .issuer_name(issuer.subject)
         .public_key(public)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
@@ -158,7 +160,7 @@ def verify_certificate(
     leaf, issuer = load_certificate(certificate), load_certificate(authority)
     try:
         leaf.verify_directly_issued_by(issuer)
-    except (ValueError, TypeError, InvalidSignature) as error:
+    except (*_UNREADABLE, InvalidSignature) as error:
         raise IdentityError(
             f"certificate of {node}: not issued by the authority of {common_name(issuer)}; use the pair "
             "that came from `hansa kit issue`"
@@ -184,9 +186,13 @@ def load_certificate(pem: bytes) -> x509.Certificate:
         IdentityError: It is not one.
     """
     try:
-        return x509.load_pem_x509_certificate(pem)
-    except ValueError as error:
+        certificate = x509.load_pem_x509_certificate(pem)
+        # Parsed when first asked for: what is damaged is refused here, not where it is used.
+        certificate.public_key()
+        _ = certificate.subject, certificate.issuer, certificate.not_valid_before_utc, certificate.not_valid_after_utc
+    except _UNREADABLE as error:
         raise IdentityError("certificate: expected PEM X.509; ask the coordinator for it again") from error
+    return certificate
 
 
 def common_name(certificate: x509.Certificate) -> str:

@@ -9,7 +9,7 @@ what was published.
 |---|---|---|
 | announce | the coordinator turns to the sum | the last member has accepted the manifest |
 | upload | then | the cohort stands on the board: every upload was checked and added |
-| agree | then | the certificate stands on the board: a quorum has signed |
+| agree | then | the call stands on the board: a quorum has signed |
 | open | then | the result stands on the board |
 | publish | then | the last member has checked the result; closing the session on disk follows |
 
@@ -63,7 +63,7 @@ NOT_SHOWN: Final = (
     "set-up of the epoch and of processes: both are over before the first measured sum",
     "the ring-LWE layer: sums are masked and noised",
 )
-_SCALE: Final = 2**16
+_SCALE: Final = 2**10
 _EPSILON: Final = 8.0
 _DELTA: Final = 1e-6
 _MAX_SIGMAS: Final = 7.0  # of a million values one lies beyond in 400,000 runs
@@ -225,7 +225,7 @@ def _instants(alliance: Alliance, sums: int) -> list[Int64[np.ndarray, " instant
             seen[place] = max(seen[place], _opened(records, place)["seen_ns"])
         records.close()
     records = alliance.records(COORDINATOR)
-    rows = records.rows("SELECT round, cohort_ns, certificate_ns, closed_ns FROM session ORDER BY round")
+    rows = records.rows("SELECT round, cohort_ns, call_ns, closed_ns FROM session ORDER BY round")
     turned = [_instant(records, f"turned-{place}") for place in range(sums)]
     records.close()
     return [

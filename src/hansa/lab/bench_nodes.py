@@ -82,8 +82,10 @@ class QuietPlanner:
     _planned: int = 0
     _idle_since_ns: int | None = None
 
-    def __call__(self, _node: CoordinatorNode, now_ns: int) -> Sequence[Request] | None:
+    def __call__(self, node: CoordinatorNode, now_ns: int) -> Sequence[Request] | None:
         """Return the next sum, nothing yet, or None at the end."""
+        if not node.is_done:
+            return ()
         if self._idle_since_ns is None:
             self._idle_since_ns = now_ns
         if now_ns - self._idle_since_ns < _QUIET_NS:

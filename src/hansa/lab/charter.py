@@ -2,7 +2,7 @@
 
 The choices of such an alliance, put through `federation.drafting`: the budgets are chosen, the noise follows. One
 round is planned a year; `influence_cap` is 0.02 log units; the other budgets and clips are the drafting's defaults
-(census 4 a year, state 8 a day, Gram and weights 8 a year).
+(census 4 a year, state 8 a day, clip 2 a year, Gram and weights 8 a year).
 """
 
 from __future__ import annotations
@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Final
 from hansa.federation.draft_file import Budgets, Draft, Training
 from hansa.federation.drafting import constitution_of
 from hansa.governance.constitution import Constitution, Deadlines, Market, Party
+from hansa.market.influence import DEFAULT_CAP
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-INFLUENCE_CAP: Final = 0.02
+INFLUENCE_CAP: Final = DEFAULT_CAP
+CLIP_EPSILON: Final = 2.0
 
 
 def charter(
@@ -32,6 +34,7 @@ def charter(
     steps: int = 12,
     training_epsilon: float = 8.0,
     state_epsilon: float = 8.0,
+    clip_epsilon: float = CLIP_EPSILON,
     weight_cap: float = 0.25,
     upload_seconds: float = 30.0,
     bar_seconds: int = 300,
@@ -50,6 +53,7 @@ def charter(
         steps: Training steps of the residual network in a round.
         training_epsilon: Yearly budget of `gram`, and of `weights`.
         state_epsilon: Daily budget of the state channel.
+        clip_epsilon: Yearly budget of `clip`; 0 for a fixed bound.
         weight_cap: Largest share of a member in a basket; the state's noise grows with it.
         upload_seconds: How long a session waits for uploads.
         bar_seconds: Length of a bar.
@@ -69,7 +73,7 @@ def charter(
     )
     draft = Draft(
         market,
-        Budgets(state=state_epsilon, gram=training_epsilon, weights=training_epsilon),
+        Budgets(state=state_epsilon, gram=training_epsilon, clip=clip_epsilon, weights=training_epsilon),
         Training(steps=steps),
         deadlines=Deadlines(60.0, upload_seconds, upload_seconds, upload_seconds),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import sqlite3
 import statistics
 import time
@@ -87,6 +88,18 @@ def budgets(alliance: Alliance) -> list[dict[str, object]]:
         alliance.members[0],
         "SELECT purpose, count(*) AS periods, max(epsilon) AS epsilon, allowed, delta FROM budget GROUP BY purpose",
     )
+
+
+def protected_units(alliance: Alliance) -> dict[str, str]:
+    """Return by purpose the unit that the members' data really let them protect; where they differ, each."""
+    found: dict[str, list[str]] = {}
+    for name in alliance.members:
+        for row in _rows(alliance, name, "SELECT name, value FROM fact WHERE name LIKE 'unit/%'"):
+            units = found.setdefault(str(row["name"]).removeprefix("unit/"), [])
+            unit = str(json.loads(str(row["value"])))
+            if unit not in units:
+                units.append(unit)
+    return {purpose: "; or ".join(units) for purpose, units in found.items()}
 
 
 def sum_hashes(alliance: Alliance) -> dict[str, str]:

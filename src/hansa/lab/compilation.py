@@ -42,7 +42,7 @@ def keep_compiled(constitution: Constitution, *, progress: Progress) -> None:
     os.environ[VARIABLE] = str(folder)
     shape = network_shape(constitution.market)
     blocks = constitution.market.history_days + 1
-    mark = folder / f"done-{version('hansa')}-{version('jax')}-{shape.baskets}-{shape.features}-{blocks}"
+    mark = folder / f"done-{version('hansa')}-{version('jax')}-{shape.baskets}-{shape.features}-{blocks}-with-norms"
     if mark.exists() or "weights" not in {line.purpose for line in constitution.round}:
         return
     task = progress.add_task("network compiled (first time only)", total=1)

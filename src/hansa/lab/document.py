@@ -13,6 +13,7 @@ from hansa.lab.collection import (
     choices,
     final_hash,
     index_series,
+    protected_units,
     step_seconds,
     sums,
 )
@@ -110,12 +111,14 @@ def _with_intervals(found: Mapping[Metric, Interval]) -> dict[str, Any]:
 
 
 def privacy(alliance: Alliance, constitution: Constitution) -> list[dict[str, object]]:
-    """Return what each purpose has cost and what the cost is about."""
+    """Return what each purpose has cost, and the unit that the members' data really let them protect."""
     purposes: Mapping[str, object] = constitution.purposes
+    real = protected_units(alliance)
     return [
         {
             **row,
-            "unit": constitution.purposes[str(row["purpose"])].unit,
+            "unit": real.get(str(row["purpose"]), constitution.purposes[str(row["purpose"])].unit),
+            "constitution_unit": constitution.purposes[str(row["purpose"])].unit,
             "period": constitution.purposes[str(row["purpose"])].period,
             "noise_multiplier": constitution.purposes[str(row["purpose"])].noise_multiplier,
         }

@@ -6,10 +6,13 @@ In log units, for market m and bar t, with the market's cost c, volatility v and
     impact  = base + c + e_impact               volume = log share + base + a + e_volume
     e_k     = sqrt(g) e_common + sqrt(1 - g) e_own,k      for spread, depth and impact (g the noise loading)
 
+Spread, depth and the range of the mid are the member's own quotes; the volume is its clients': each bar has `trades`
+clients with exponential shares of it, from which the capped volume is made (`hansa.market.influence`).
+
 Every e is white noise plus AR(1) parts of the calibrated shares and half-lives, scaled to the calibrated ratio of
 private to state variance. Open and close are the market's, off by a part of the member's spread; the wicks stretch or
 shrink so that the range is the market's times private noise, never below |close - open|; signed volume leans with the
-return and with private demand.
+return and with private demand. The capped columns have a generator of their own and change no other.
 
 Guarantees: a view depends on the market and on its own generator only, never on another member.
 Does NOT guarantee: missing bars, faulty prints or a closed week-end; every bar has a row.
@@ -35,6 +38,8 @@ from hansa.lab.calibration import (
     deseasonalise,
 )
 from hansa.market import schema
+from hansa.market.influence import DEFAULT_CAP, InfluenceRule, winsorised_volumes
+from hansa.market.measures import RANGE_FLOOR
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -47,6 +52,8 @@ SHARE_DEVIATION: Final = 0.6
 BASE_DEPTH_QUOTE: Final = 5e6
 BASE_VOLUME_QUOTE: Final = 2e6
 TICKET_QUOTE: Final = 5e4
+#: The simulated clients are capped as the constitution of the demo says, against the public mean volume of a bar.
+RULE: Final = InfluenceRule(DEFAULT_CAP, BASE_VOLUME_QUOTE, RANGE_FLOOR, "client", "house")
 _SPREAD, _DEPTH, _IMPACT, _COMMON, _VOLUME, _RANGE, _FLOW = range(7)
 
 
@@ -119,11 +126,13 @@ def view(
     own, common = np.sqrt(1.0 - NOISE_LOADING), np.sqrt(NOISE_LOADING)
     error = np.sqrt(view_noise) * state * (own * noise[:3] + common * noise[_COMMON])
     surprise = path.log_cost - path.base_cost[:, None]
-    prices = _prices(path, rng, path.log_cost + bias + error[_SPREAD], noise[_RANGE])
+    tickets = rng.spawn(1)[0]
+    prices, mid_range = _prices(path, rng, path.log_cost + bias + error[_SPREAD], noise[_RANGE])
     activity = _deviation(path.log_activity, path.ts_ns)
     quote_volume = BASE_VOLUME_QUOTE * np.exp(path.log_activity + np.sqrt(VOLUME_NOISE) * activity * noise[_VOLUME])
     quote_volume = quote_volume * share[:, None]
     volume = quote_volume / prices[3]
+    trades = 1 + rng.poisson(quote_volume / TICKET_QUOTE)
     columns = {
         "open": prices[0],
         "high": prices[1],
@@ -134,13 +143,27 @@ def view(
         "spread_bps": np.exp(path.log_cost + bias + error[_SPREAD]),
         "depth_quote": BASE_DEPTH_QUOTE * share[:, None] * np.exp(-DEPTH_ELASTICITY * (surprise + error[_DEPTH])),
         "impact_bps_per_mio": np.exp(path.log_cost + bias + error[_IMPACT]) / share[:, None],
-        "trades": 1 + rng.poisson(quote_volume / TICKET_QUOTE),
+        "trades": trades,
+        "capped_volume": _capped_volume(tickets, quote_volume, trades),
+        "capped_range": RULE.range + mid_range,
     }
     frame = pl.DataFrame(
         {"ts_ns": np.tile(path.ts_ns, markets), "market": np.repeat(np.array(path.names), bars).tolist()}
         | {name: values.ravel() for name, values in columns.items()}
     )
-    return schema.conform(frame.with_columns(venue=pl.lit(member)), source=f"simulated view of {member}")
+    return schema.conform(
+        frame.with_columns(venue=pl.lit(member), influence=pl.lit(RULE.text())), source=f"simulated view of {member}"
+    )
+
+
+def _capped_volume(
+    rng: np.random.Generator, quote_volume: Float[np.ndarray, "market time"], clients: Int[np.ndarray, "market time"]
+) -> Float[np.ndarray, "market time"]:
+    """Share each bar's volume among its clients and cap what each counts."""
+    bar = np.repeat(np.arange(clients.size), clients.ravel())
+    share = rng.standard_exponential(bar.size)
+    share *= (quote_volume.ravel() / np.bincount(bar, weights=share))[bar]
+    return winsorised_volumes(bar, share, RULE, bars=clients.size).reshape(clients.shape)
 
 
 def _prices(
@@ -148,8 +171,8 @@ def _prices(
     rng: np.random.Generator,
     log_spread: Float[np.ndarray, "market time"],
     noise: Float[np.ndarray, "market time"],
-) -> Float[np.ndarray, "price market time"]:
-    """Return the member's open, high, low, close: last prints bounce between bid and ask, wicks stretch."""
+) -> tuple[Float[np.ndarray, "price market time"], Float[np.ndarray, "market time"]]:
+    """Return open, high, low, close, whose last prints bounce between bid and ask, and the log range of the mid."""
     market_open, market_high, market_low, market_close = path.prices
     half_spread = 0.5e-4 * np.exp(log_spread)
     close = market_close * np.exp(half_spread * rng.uniform(-1.0, 1.0, market_close.shape))
@@ -162,7 +185,7 @@ def _prices(
     stretch = np.maximum(wanted - body, 0.0) / np.maximum(above + below, 1e-12)
     high = np.maximum(opening, close) * np.exp(above * stretch)
     low = np.minimum(opening, close) * np.exp(-below * stretch)
-    return np.stack([opening, high, low, close])
+    return np.stack([opening, high, low, close]), wanted
 
 
 def _deviation(x: Float[np.ndarray, "market time"], ts_ns: Int[np.ndarray, " time"]) -> Float[np.ndarray, "market 1"]:

@@ -30,13 +30,15 @@ NS_PER_DAY: Final = 24 * NS_PER_HOUR
 
 _SUMMED: Final = ("volume", "signed_volume", "trades")
 _AVERAGED: Final = ("spread_bps", "depth_quote", "impact_bps_per_mio")
+_CAPPED: Final = ("capped_volume", "capped_range", "influence")
 
 
 def resample(bars: pl.DataFrame, every_ns: int) -> pl.DataFrame:
     """Gather fine bars into coarser bars on the UTC grid, per market and venue.
 
     Open is the first, high the greatest, low the least, close the last; volumes and counts are summed; spread, depth
-    and impact are the mean of the values present. A value is null where every fine value is null.
+    and impact are the mean of the values present. A value is null where every fine value is null. Capped values are of
+    one length of bar: they pass where a coarse bar is one fine bar, and are null elsewhere, with their rule.
 
     Args:
         bars: Frame of the bars contract.
@@ -62,6 +64,7 @@ def resample(bars: pl.DataFrame, every_ns: int) -> pl.DataFrame:
             pl.col("close").last(),
             *summed,
             *(pl.col(name).mean() for name in _AVERAGED),
+            *(pl.when(pl.len() == 1).then(pl.col(name).first()).alias(name) for name in _CAPPED),
         )
     )
     return conform(coarse, source="resampled bars").sort(KEY)

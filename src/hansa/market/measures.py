@@ -11,6 +11,8 @@ corwin_schultz  1e4 * 2 (e^a - 1) / (1 + e^a), negative estimates 0, highs and l
 realised_variance  sum of squared log returns of finer bars         else Parkinson: log(high / low)^2 / (4 log 2)
 order_flow_imbalance  signed_volume / volume, in [-1, 1]
 ```
+Bars with a rule of influence (`hansa.market.influence`) give log_volume, log_range and log_impact from their capped
+volume and range instead: log V, log R and log(R / sqrt(V)).
 The estimator is chosen once for a whole series (market, venue), never bar by bar: `provenance` names it.
 A limit-locked bar (one price, volume collapsed) has a range of zero because nobody can trade: its range-type measures
 are null, never small. `limit_locked` marks it; `amihud` and `log_volume` there say what happened.
@@ -31,6 +33,7 @@ from typing import TYPE_CHECKING, Final, Literal
 import polars as pl
 
 from hansa.errors import DataError
+from hansa.market.influence import rule_of
 from hansa.market.schema import KEY, conform
 
 if TYPE_CHECKING:
@@ -60,11 +63,15 @@ class Estimator:
         label: What it is called in a report.
         needs: Columns that must hold at least one value.
         expression: Value of one series sorted by time.
+        clients: How many influence caps one client can move it by in capped bars; None: without bound.
+        house: Likewise, where the quotes are the house's own.
     """
 
     label: str
     needs: tuple[str, ...]
     expression: pl.Expr
+    clients: float | None = None
+    house: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +116,15 @@ def _traded(expression: pl.Expr) -> pl.Expr:
 _PRICES: Final = ("high", "low", "close")
 _IMPACT: Final = ((_LOG_RANGE + RANGE_FLOOR) / (_TRADED + QUOTE_FLOOR).sqrt()).log()
 _AMIHUD: Final = 1e10 * (pl.col("close") / pl.col("close").shift(1)).log().abs() / _TRADED
+_CAPPED_VOLUME: Final = Estimator("capped volume", ("capped_volume",), pl.col("capped_volume").log(), 1.0, 1.0)
+_CAPPED_RANGE: Final = Estimator("capped range", ("capped_range",), pl.col("capped_range").log(), 0.5, 0.0)
+_CAPPED_IMPACT: Final = Estimator(
+    "capped range over root capped volume",
+    ("capped_range", "capped_volume"),
+    pl.col("capped_range").log() - 0.5 * pl.col("capped_volume").log(),
+    1.0,
+    0.5,
+)
 _PARKINSON: Final = _LOG_RANGE.pow(2) / (4.0 * pl.lit(2.0).log())
 
 MEASURES: Final[Mapping[str, Measure]] = MappingProxyType(
@@ -119,19 +135,26 @@ MEASURES: Final[Mapping[str, Measure]] = MappingProxyType(
                 "log_volume",
                 "log quote currency",
                 0,
-                (Estimator("traded volume", ("volume",), (_TRADED + QUOTE_FLOOR).log()),),
+                (
+                    _CAPPED_VOLUME,
+                    Estimator("traded volume", ("volume",), (_TRADED + QUOTE_FLOOR).log()),
+                ),
             ),
             Measure(
                 "log_range",
                 "log of log price",
                 1,
-                (Estimator("high-low range", _PRICES, _unlocked((_LOG_RANGE + RANGE_FLOOR).log())),),
+                (
+                    _CAPPED_RANGE,
+                    Estimator("high-low range", _PRICES, _unlocked((_LOG_RANGE + RANGE_FLOOR).log())),
+                ),
             ),
             Measure(
                 "log_impact",
                 "log of log price per root quote currency",
                 1,
                 (
+                    _CAPPED_IMPACT,
                     Estimator("range over root volume", (*_PRICES, "volume"), _unlocked(_IMPACT)),
                     Estimator(
                         "reported impact",
@@ -145,7 +168,9 @@ MEASURES: Final[Mapping[str, Measure]] = MappingProxyType(
                 "log bps",
                 1,
                 (
-                    Estimator("quoted spread", ("spread_bps",), (pl.col("spread_bps") + SPREAD_FLOOR_BPS).log()),
+                    Estimator(
+                        "quoted spread", ("spread_bps",), (pl.col("spread_bps") + SPREAD_FLOOR_BPS).log(), house=0.0
+                    ),
                     Estimator("Corwin-Schultz", _PRICES, (_corwin_schultz_bps() + SPREAD_FLOOR_BPS).log()),
                 ),
             ),
@@ -158,6 +183,7 @@ MEASURES: Final[Mapping[str, Measure]] = MappingProxyType(
                         "best five levels",
                         ("depth_quote",),
                         pl.when(pl.col("depth_quote") > 0).then(pl.col("depth_quote").log()),
+                        house=0.0,
                     ),
                 ),
             ),
@@ -245,6 +271,54 @@ def provenance(bars: pl.DataFrame, names: Sequence[str], *, finer: pl.DataFrame 
         if len(set(found.values())) < 2
         else "; ".join(f"{label} ({origin})" for origin, label in found.items())
         for name, found in labels.items()
+    }
+
+
+def influences(series: pl.DataFrame, names: Sequence[str]) -> dict[str, float | None]:
+    """Say by how much one unit of a series can move each measure, log units.
+
+    Args:
+        series: Bars of one market at one venue.
+        names: Names out of `MEASURES`.
+
+    Returns:
+        Measure to bound by `hansa.market.influence`; None where it is not capped.
+
+    Raises:
+        DataError: A name is unknown, or the bars carry a rule that cannot be read.
+    """
+    _refuse_unknown(names)
+    rule = rule_of(series)
+    found: dict[str, float | None] = {}
+    for name in names:
+        estimator = _choose(series, MEASURES[name])
+        if rule is None or estimator is None:
+            found[name] = None
+            continue
+        caps = estimator.house if rule.quotes == "house" else estimator.clients
+        found[name] = None if caps is None else caps * rule.cap
+    return found
+
+
+def empty_values(series: pl.DataFrame, names: Sequence[str]) -> dict[str, float]:
+    """Return the value of a bar without trades, for the measures that come from capped columns.
+
+    Args:
+        series: Bars of one market at one venue.
+        names: Names out of `MEASURES`.
+
+    Raises:
+        DataError: The bars carry a rule that cannot be read.
+    """
+    rule = rule_of(series)
+    if rule is None:
+        return {}
+    bar = pl.DataFrame({"capped_volume": [rule.volume], "capped_range": [rule.range]})
+    chosen = {name: _choose(series, MEASURES[name]) for name in names}
+    return {
+        name: float(bar.select(estimator.expression).item())
+        for name, estimator in chosen.items()
+        if estimator is not None and estimator.clients is not None
     }
 
 

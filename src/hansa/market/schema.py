@@ -13,6 +13,9 @@ A missing bar is a missing row. Rows are sorted by (market, venue, ts_ns) and un
 | depth_quote | Float64 | sum of the best 5 levels, both sides, quote currency |
 | impact_bps_per_mio | Float64 | price move per million of quote currency traded |
 | trades | Int64 | count |
+| capped_volume | Float64 | quote currency: a public reference plus clients' volumes, each cut (`influence`) |
+| capped_range | Float64 | log price: likewise |
+| influence | String | the rule by which one client's influence was capped; null: not capped |
 """
 
 from __future__ import annotations
@@ -40,6 +43,9 @@ BARS_SCHEMA: Final[Mapping[str, pl.DataType]] = {
     "depth_quote": pl.Float64(),
     "impact_bps_per_mio": pl.Float64(),
     "trades": pl.Int64(),
+    "capped_volume": pl.Float64(),
+    "capped_range": pl.Float64(),
+    "influence": pl.String(),
 }
 KEY: Final = ("market", "venue", "ts_ns")
 REQUIRED: Final = ("ts_ns", "market", "venue", "open", "high", "low", "close")
@@ -71,6 +77,7 @@ def conform(frame: pl.DataFrame, *, source: str) -> pl.DataFrame:
 def _refuse_faulty(frame: pl.DataFrame, source: str) -> None:
     price = [pl.col(name) for name in ("open", "high", "low", "close")]
     size = [pl.col(name) for name in ("volume", "spread_bps", "depth_quote", "trades")]
+    capped = [pl.col(name) for name in ("capped_volume", "capped_range")]
     checks: dict[str, pl.Expr] = {
         "a required column is null": pl.any_horizontal(pl.col(name).is_null() for name in REQUIRED),
         "a price is not finite and positive": pl.any_horizontal(~(p.is_finite() & (p > 0)) for p in price),
@@ -81,6 +88,10 @@ def _refuse_faulty(frame: pl.DataFrame, source: str) -> None:
         "a volume, spread, depth or count is negative or not finite": pl.any_horizontal(
             (s.cast(pl.Float64) < 0) | ~s.cast(pl.Float64).is_finite() for s in size
         ),
+        "a capped value is not finite and positive, or there without its rule": pl.any_horizontal(
+            ~(c.is_finite() & (c > 0)) | (c.is_not_null() & pl.col("influence").is_null()) for c in capped
+        )
+        | (pl.col("influence").is_not_null() & pl.any_horizontal(c.is_null() for c in capped)),
         "a second row for the same (market, venue, ts_ns)": pl.struct(KEY).is_duplicated(),
     }
     for reason, expression in checks.items():

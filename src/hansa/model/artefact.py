@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from hansa.model.network import NetworkShape
 
 FORMAT: Final = "hansa-model-1"
+MAX_FEATURES: Final = 10_000
 SCALER_RULES: Final = {
     "own": "mean and deviation of the owner's training rows, each column; private, NaN when published",
     "public": "mean and deviation of the published state's training rows, each column and the label",
@@ -172,6 +173,7 @@ class Artefact:
             arrays = tensors.load(content)
         except (OSError, msgspec.DecodeError, UnicodeDecodeError, SafetensorError) as error:
             raise ModelError(f"expected model.json and model.safetensors in {directory}: {error}") from error
+        _refuse_oversize(document.schema)
         digest = hashlib.sha256(content).hexdigest()
         if document.format != FORMAT or digest != document.tensors_sha256:
             raise ModelError(
@@ -296,6 +298,13 @@ def residual_spread(
     """
     steps = np.quantile(target - linear, QUANTILES)
     return np.asarray(steps - steps[2])
+
+
+def _refuse_oversize(schema: Schema) -> None:
+    """Refuse a schema whose feature names would be far more than the file that asks for them."""
+    names = len(schema.measures) * len(schema.design.lags)
+    if names > MAX_FEATURES:
+        raise ModelError(f"expected at most {MAX_FEATURES} measures times lags, got {names}; this is no model of hansa")
 
 
 def _network_length(schema: Schema) -> int:

@@ -1,6 +1,6 @@
 """Federated training of the residual network: clipped day gradients, one linear server, a gate at home.
 
-    update of a member = sum over its day-blocks d of clip( gradient of the mean pinball loss on d )
+    update of a member = sum over its day-blocks d of clip( gradient of the mean pinball loss on d, bound )
     v <- momentum v + (published sum) / blocks,      theta <- theta - rate v
 
 Every member applies the same published sum, so all hold the same parameters without anybody sending them. The server is
@@ -8,7 +8,8 @@ linear in the members' updates, which exact attribution of contributions needs.
 
 Formal guarantee: one day-block more or less moves a member's update by at most `clip` in L2 norm. The block is one day
 over all baskets. Windows begin `WARM_UP_BARS` before the day and regressors look back one day, so the raw data of one
-day reaches its own block and the next: for the day of raw data as unit, the sensitivity is 2 clip.
+day reaches its own block and the next: for the day of raw data as unit, both blocks taken out, the sensitivity is
+2 clip. The bound is fixed, or follows the norms of the round (`hansa.model.clipping`).
 
 Does NOT guarantee: that the network helps under noise. A member therefore takes a share alpha of the residual, chosen
 on its own later rows, and 0 unless it clearly helps there.
@@ -195,7 +196,7 @@ def block_updates(
             f"got {parameters.shape}, {batch.inputs.shape[2:]} and {clip}"
         )
     # A little below the bound: single precision must not lift a norm above it.
-    total = _clipped_sum(
+    total, _ = _clipped_sum(
         parameters.astype(np.float32),
         (batch.inputs, batch.clock, batch.linear, batch.target, batch.weight),
         batch.spillover,
@@ -206,6 +207,22 @@ def block_updates(
     if not np.isfinite(update).all():
         raise ModelError("a day's gradient is not finite; check the scaled inputs for values that are not finite")
     return update
+
+
+def block_norms(
+    shape: NetworkShape, parameters: Float[np.ndarray, " param"], batch: Batch
+) -> Float[np.ndarray, " block"]:
+    """Return the L2 norm of the gradient of each of a member's day-blocks that has labels; they stay at home.
+
+    Raises:
+        ModelError: A norm is not finite.
+    """
+    days = (batch.inputs, batch.clock, batch.linear, batch.target, batch.weight)
+    _, found = _clipped_sum(parameters.astype(np.float32), days, batch.spillover, np.float32(1.0), shape)
+    norms: Float[np.ndarray, " block"] = np.asarray(found, dtype=np.float64)[batch.weight.sum(axis=(1, 2)) > 0]
+    if not np.isfinite(norms).all():
+        raise ModelError("a day's gradient is not finite; check the scaled inputs for values that are not finite")
+    return norms
 
 
 def mean_loss(shape: NetworkShape, parameters: Float[np.ndarray, " param"], batch: Batch) -> float:
@@ -263,10 +280,11 @@ def _clipped_sum(
     spillover: Float[jax.Array, "basket basket"],
     clip: Float[jax.Array, ""],
     shape: NetworkShape,
-) -> Float[jax.Array, " param"]:
+) -> tuple[Float[jax.Array, " param"], Float[jax.Array, " block"]]:
+    """Return the sum of the clipped gradients and the norm of each before it was clipped: one program for both."""
     gradients = jax.vmap(lambda day: jax.grad(_day_loss)(vector, day, spillover, shape))(days)
     norms = jnp.linalg.norm(gradients, axis=1)
-    return jnp.asarray(jnp.minimum(1.0, clip / jnp.maximum(norms, 1e-30)) @ gradients)
+    return jnp.asarray(jnp.minimum(1.0, clip / jnp.maximum(norms, 1e-30)) @ gradients), norms
 
 
 @partial(jax.jit, static_argnums=3)

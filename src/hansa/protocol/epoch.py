@@ -23,23 +23,14 @@ import hashlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Protocol
 
-from hansa.crypto.agreement import HALF_BYTES, EncryptionKey, open_sealed, pair_secret, seal
+from hansa.crypto.agreement import HALF_BYTES, EncryptionKey, open_sealed, pair_secret
 from hansa.errors import EquivocationError, IdentityError, RefusedError
 from hansa.protocol.attempt import Attempt
-from hansa.protocol.dealing import Dealing, deal, dealt_share, is_correction, is_seed, probe_share
+from hansa.protocol.dealer import Dealer, pair_halves_info
+from hansa.protocol.dealing import dealt_share, is_correction, is_seed, probe_share
 from hansa.protocol.listing import check_attempt_label, check_listing, check_setup
-from hansa.protocol.messages import (
-    Answer,
-    Complaint,
-    Epoch,
-    Halves,
-    Payload,
-    Probe,
-    Reveal,
-    Setup,
-    open_envelope,
-    seal_envelope,
-)
+from hansa.protocol.messages import Answer, Complaint, Epoch, Probe, Reveal, Setup, open_envelope
+from hansa.protocol.own_words import OwnWords
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -85,20 +76,43 @@ class EpochKeys:
 
 
 @dataclass(slots=True)
-class _Holding:
-    """What a member has opened of one attempt's halves; `awaited` are dealers whose correction is to be fetched."""
+class _Seat:
+    """A listed member's place in one attempt and what it has opened; `awaited`: whose correction is to be fetched."""
 
+    words: OwnWords
+    dealer: Dealer
     pair_secrets: dict[str, bytes] = field(default_factory=dict)
     seeds: dict[str, bytes] = field(default_factory=dict)
-    shares: dict[str, RingElement] = field(default_factory=dict)
     corrections: dict[str, bytes] = field(default_factory=dict)
+    shares: dict[str, RingElement] = field(default_factory=dict)
     awaited: list[str] = field(default_factory=list)
     said: set[str] = field(default_factory=set)
 
+    def take_share(self, dealer: str, seed: bytes, correction: bytes) -> None:
+        """Take our share of a dealer's key, whose seed and correction fit."""
+        self.seeds[dealer], self.corrections[dealer] = seed, correction
+        self.shares[dealer] = dealt_share(seed, correction)
 
-def pair_halves_info(epoch: str, sender: str, receiver: str) -> bytes:
-    """Return the HPKE info that binds a half and a seed to their epoch, sender and receiver."""
-    return f"hansa/half/2|{epoch}|{sender}|{receiver}".encode()
+    def take_half(self, peer: str, theirs: bytes, *, context: str) -> None:
+        """Combine a peer's half with ours."""
+        ours, own = self.dealer.half(peer), self.words.name
+        low, high = sorted((own, peer))
+        first, second = (ours, theirs) if own == low else (theirs, ours)
+        self.pair_secrets[peer] = pair_secret(first, second, low=low, high=high, context=context.encode())
+
+    def decide(self, fate: bytes) -> None:
+        """Fix for ever whether the keys of this attempt are used or its shares revealed: never both.
+
+        Raises:
+            RefusedError: The other was decided before.
+        """
+        try:
+            self.words.keep("fate", fate)
+        except EquivocationError as error:
+            raise RefusedError(
+                f"this attempt's keys cannot be {fate.decode()}: the other was decided before; "
+                "the boards of two members differ"
+            ) from error
 
 
 class MemberEpoch:
@@ -126,26 +140,20 @@ class MemberEpoch:
         self.epoch = epoch
         self.keys: EpochKeys | None = None
         self._limits = limits
-        self._signer = signer
-        self._facts = facts
-        self._entropy = entropy
+        self._words = OwnWords(name, epoch, signer, facts, entropy)
         self._setups: dict[str, bytes] = {}
         self._attempt: Attempt | None = None
         self._former_listings: set[bytes] = set()
-        self._holding = _Holding()
-        self._dealing: Dealing | None = None
+        self._seat: _Seat | None = None
 
     def setup_message(self) -> bytes:
         """Return this member's `Setup` envelope; the same bytes at every call and after every restart."""
-        stored = self._facts.fact(f"{self.epoch}/setup")
-        if stored is not None:
-            return stored
-        if self._facts.fact(f"{self.epoch}/key") is None:
-            self._facts.remember(f"{self.epoch}/key", EncryptionKey.generate().to_bytes())
-        self._drawn(f"{self.epoch}/noise")
-        return self._sealed_once(
-            f"{self.epoch}/setup", lambda: Setup(self.epoch, self._limits.constitution, self._key().public_bytes())
-        )
+        if self._words.fact("setup") is None:
+            if self._words.fact("key") is None:
+                self._words.keep("key", EncryptionKey.generate().to_bytes())
+            self._words.drawn("noise")
+        constitution = self._limits.constitution
+        return self._words.sealed("setup", lambda: Setup(self.epoch, constitution, self._key().public_bytes()))
 
     def handle(self, session: str, step: str, sender: str, body: bytes) -> list[Outgoing]:
         """Take in one set-up message of the board; return what leaves now.
@@ -198,243 +206,177 @@ class MemberEpoch:
                 self._former_listings.add(attempt.body)
             label = check_attempt_label(session)
             attempt = Attempt(body, label=label, setups=self._setups, limits=self._limits)
-            self._attempt, self._holding, self._dealing, self.keys = attempt, _Holding(), None, None
-        if self.name not in attempt.members:
+            self._attempt, self._seat, self.keys = attempt, None, None
+            if self.name in attempt.members:
+                self._check_own_setup(attempt)
+                words = self._words.below(attempt.digest.hex())
+                self._seat = _Seat(words, Dealer(attempt, words=words, limits=self._limits))
+        if self._seat is None:
             return []
-        halves = self._halves_message(attempt)
-        return [*self._deals(attempt), (attempt.label, "halves", halves)]
+        halves = self._seat.dealer.halves(self._setups)
+        return [*self._seat.dealer.posts(), (attempt.label, "halves", halves)]
 
     def wanted(self) -> tuple[tuple[str, str], ...]:
         """Return (session, dealer) of every correction to be fetched: step `deal` of the post, sent by the dealer."""
-        attempt = self._attempt
-        if attempt is None:
+        if self._attempt is None or self._seat is None:
             return ()
-        return tuple((attempt.session_to(self.name), dealer) for dealer in self._holding.awaited)
+        session = self._attempt.session_to(self.name)
+        return tuple((session, dealer) for dealer in self._seat.awaited)
 
     def on_deal(self, dealer: str, body: bytes | None) -> list[Outgoing]:
         """Take in a correction as it was fetched; one that is missing or does not fit is complained of.
 
-        A dealer posts its corrections before its halves, so that one that is not there now is late.
-
         Raises:
             RefusedError: It was not wanted.
         """
-        attempt, holding = self._attempt, self._holding
-        if attempt is None or dealer not in holding.awaited:
+        attempt, seat = self._attempt, self._seat
+        if attempt is None or seat is None or dealer not in seat.awaited:
             raise RefusedError(f"correction of {dealer}: not wanted, or here already")
-        holding.awaited.remove(dealer)
+        seat.awaited.remove(dealer)
         if body is None or not is_correction(body, attempt.halves[dealer].corrections[self.name]):
-            return [self._complaint(attempt, dealer, "correction")]
-        self._hold_share(dealer, holding.seeds[dealer], body)
-        return self._proceed(attempt)
+            return [_complaint(attempt, seat, dealer, "correction")]
+        seat.take_share(dealer, seat.seeds[dealer], body)
+        return self._proceed(attempt, seat)
 
     def keys_for_session(self) -> EpochKeys:
         """Return the epoch's keys for a session; from now on this member reveals no share of this attempt.
 
         Raises:
-            RefusedError: The epoch is not ready, or this member is not in it.
+            RefusedError: The epoch is not ready, this member is not in it, or it has revealed a share of this attempt.
         """
-        if self.keys is None or self._attempt is None:
+        if self.keys is None or self._seat is None:
             raise RefusedError(f"epoch {self.epoch}: not set up, or this member is not in it; join at the next one")
-        self._decide(self._attempt, b"used")
+        self._seat.decide(b"used")
         return self.keys
 
     def _on_attempt(self, attempt: Attempt, message: _SetupMessage) -> list[Outgoing]:
         session, step, sender, body = message
+        seat = self._seat
         if step == "halves":
-            return self._on_halves(attempt, message)
+            is_last = attempt.epoch_id is None
+            attempt.add_halves(sender, session, body)
+            if seat is not None and sender == self.name:
+                seat.dealer.note_posted()
+            is_last = is_last and attempt.epoch_id is not None
+            return self._on_all_halves(attempt, seat) if seat is not None and is_last else []
         if step == "complaint":
             complaint = attempt.add_complaint(sender, session, body)
-            return [self._answer(attempt, sender, complaint, body)] if complaint.dealer == self.name else []
+            is_of_us = seat is not None and complaint.dealer == self.name
+            return [seat.dealer.answer(sender, complaint, asked=body)] if seat is not None and is_of_us else []
         if step == "answer":
             answer = attempt.add_answer(sender, session, body)
-            return self._on_answer(attempt, sender, answer) if answer.holder == self.name else []
+            is_to_us = seat is not None and answer.holder == self.name
+            return self._on_answer(attempt, seat, sender, answer) if seat is not None and is_to_us else []
         if step == "reveal":
             attempt.add_reveal(sender, session, body)
             return []
         attempt.add_probe(sender, session, body)
-        return self._proceed(attempt)
+        return [] if seat is None else self._proceed(attempt, seat)
 
-    def _on_halves(self, attempt: Attempt, message: _SetupMessage) -> list[Outgoing]:
-        session, _, sender, body = message
-        is_complete = attempt.epoch_id is not None
-        attempt.add_halves(sender, session, body)
-        if sender == self.name:
-            self._facts.remember(self._at(attempt, "dealt"), b"1")  # every correction had been posted before
-        if is_complete or attempt.epoch_id is None or self.name not in attempt.members:
-            return []
-        complaints = [self._open_halves(attempt, dealer) for dealer in attempt.members if dealer != self.name]
-        own = self._own_dealing(attempt)
-        self._hold_share(self.name, own.seeds[self.name], own.corrections.get(self.name, b""))
-        return [complaint for complaint in complaints if complaint is not None] + self._proceed(attempt)
+    def _on_all_halves(self, attempt: Attempt, seat: _Seat) -> list[Outgoing]:
+        key = self._key()
+        own = seat.dealer.dealing
+        if not is_seed(own.seeds[self.name], attempt.halves[self.name].commitments[self.name]):
+            self._seat = None
+            raise RefusedError(
+                f"epoch {self.epoch}: our halves on the board are not those that this node would deal; its facts were "
+                "lost or rolled back, it sits this list out"
+            )
+        seat.take_share(self.name, own.seeds[self.name], own.corrections.get(self.name, b""))
+        complaints = [self._open_halves(attempt, seat, dealer, key) for dealer in seat.dealer.peers]
+        return [complaint for complaint in complaints if complaint is not None] + self._proceed(attempt, seat)
 
-    def _open_halves(self, attempt: Attempt, dealer: str) -> Outgoing | None:
+    def _open_halves(self, attempt: Attempt, seat: _Seat, dealer: str, key: EncryptionKey) -> Outgoing | None:
         """Open what `dealer` sealed to us; return a complaint if it does not open or does not fit."""
         halves = attempt.halves[dealer]
-        key = self._key()
         try:
             opened = open_sealed(key, halves.sealed[self.name], pair_halves_info(self.epoch, dealer, self.name))
         except IdentityError:
-            return self._complaint(attempt, dealer, "share")
+            return _complaint(attempt, seat, dealer, "share")
         half, seed = opened[:HALF_BYTES], opened[HALF_BYTES:]
         if not is_seed(seed, halves.commitments[self.name]):
-            return self._complaint(attempt, dealer, "share")
-        self._hold_pair(attempt, dealer, half)
-        self._holding.seeds[dealer] = seed
+            return _complaint(attempt, seat, dealer, "share")
+        seat.take_half(dealer, half, context=self.epoch)
         if attempt.is_corrected(self.name):
-            self._holding.awaited.append(dealer)
+            seat.seeds[dealer] = seed
+            seat.awaited.append(dealer)
         else:
-            self._hold_share(dealer, seed, b"")
+            seat.take_share(dealer, seed, b"")
         return None
 
-    def _on_answer(self, attempt: Attempt, dealer: str, answer: Answer) -> list[Outgoing]:
-        if dealer in self._holding.shares:
+    def _on_answer(self, attempt: Attempt, seat: _Seat, dealer: str, answer: Answer) -> list[Outgoing]:
+        if dealer in seat.shares:
             return []
         if answer.seed:
-            self._hold_pair(attempt, dealer, answer.half)
-        seed = answer.seed or self._holding.seeds[dealer]
-        if dealer in self._holding.awaited:
-            self._holding.awaited.remove(dealer)
-        self._hold_share(dealer, seed, answer.correction)
-        return self._proceed(attempt)
+            seat.take_half(dealer, answer.half, context=self.epoch)
+        seat.awaited = [name for name in seat.awaited if name != dealer]
+        seat.take_share(dealer, answer.seed or seat.seeds[dealer], answer.correction)
+        return self._proceed(attempt, seat)
 
-    def _proceed(self, attempt: Attempt) -> list[Outgoing]:
+    def _proceed(self, attempt: Attempt, seat: _Seat) -> list[Outgoing]:
         """Send our probe once we hold every share; with the last probe take the keys or enter the dispute."""
-        if self._holding.shares.keys() != attempt.places.keys():
+        if seat.shares.keys() != attempt.places.keys():
             return []
-        dealer = attempt.disputed
-        if not attempt.is_probed:
-            return self._once(attempt, "probe", lambda: self._probe_message(attempt))
-        if dealer is not None:
-            return self._once(attempt, "reveal", lambda: self._reveal_message(attempt, dealer))
-        if self.keys is None:
-            self.keys = self._keys(attempt)
-        return []
-
-    def _once(self, attempt: Attempt, step: str, build: Callable[[], bytes]) -> list[Outgoing]:
-        """Return a message of ours unless it left in this life: the board keeps the first, repeating it is idle."""
-        if step in self._holding.said:
+        if attempt.is_ready:
+            self.keys = self.keys or self._take_keys(attempt, seat)
             return []
-        body = build()
-        self._holding.said.add(step)
+        step = "reveal" if attempt.is_probed else "probe"
+        if step in seat.said:
+            return []
+        body = _probe(attempt, seat) if step == "probe" else _reveal(attempt, seat, attempt.disputed or "")
+        seat.said.add(step)
         return [(attempt.label, step, body)]
 
-    def _keys(self, attempt: Attempt) -> EpochKeys:
-        noise_key = self._facts.fact(f"{self.epoch}/noise")
-        if noise_key is None or attempt.epoch_id is None:
+    def _check_own_setup(self, attempt: Attempt) -> None:
+        """Refuse a list with a set-up of ours that this node does not know.
+
+        Its key could open nothing: complaints would make public what is still secret.
+        """
+        own = hashlib.sha256(self._words.fact("setup") or b"").digest()
+        if attempt.listing.setups[attempt.places[self.name] - 1] != own:
+            raise RefusedError(
+                f"epoch {self.epoch}: the list has another set-up of ours than this node holds; its facts were lost "
+                "or rolled back, a new epoch must be agreed"
+            )
+
+    def _take_keys(self, attempt: Attempt, seat: _Seat) -> EpochKeys:
+        noise_key = self._words.fact("noise")
+        if noise_key is None:
             raise RefusedError(f"epoch {self.epoch}: this node's noise key is gone; a new epoch must be agreed")
-        holding, secret = self._holding, self._own_dealing(attempt).secret
         return EpochKeys(
-            self.epoch, attempt.epoch_id, attempt.members, holding.pair_secrets, noise_key, secret, holding.shares
+            self.epoch,
+            attempt.epoch_id or b"",
+            attempt.members,
+            seat.pair_secrets,
+            noise_key,
+            seat.dealer.dealing.secret,
+            seat.shares,
         )
 
-    def _halves_message(self, attempt: Attempt) -> bytes:
-        def build() -> Halves:
-            dealing = self._own_dealing(attempt)
-            sealed = {}
-            for peer in attempt.members:
-                if peer != self.name:
-                    setup = open_envelope(self._setups[peer], Setup, sender=peer, key=self._limits.keys[peer])
-                    secrets = self._own_half(attempt, peer) + dealing.seeds[peer]
-                    info = pair_halves_info(self.epoch, self.name, peer)
-                    sealed[peer] = seal(setup.encryption_key, secrets, info)
-            commitments = {holder: hashlib.sha256(seed).digest() for holder, seed in dealing.seeds.items()}
-            corrections = {holder: hashlib.sha256(body).digest() for holder, body in dealing.corrections.items()}
-            return Halves(self.epoch, attempt.digest, sealed, commitments, corrections)
-
-        return self._sealed_once(self._at(attempt, "halves"), build)
-
-    def _deals(self, attempt: Attempt) -> list[Outgoing]:
-        """Return what we post to each holder, unless it has all left before."""
-        if self._facts.fact(self._at(attempt, "dealt")) is not None:
-            return []
-        corrections = self._own_dealing(attempt).corrections
-        return [
-            (attempt.session_to(holder), "deal", body) for holder, body in corrections.items() if holder != self.name
-        ]
-
-    def _probe_message(self, attempt: Attempt) -> bytes:
-        def build() -> Probe:
-            shares = self._holding.shares
-            probes = {dealer: probe_share(share, attempt.challenge) for dealer, share in shares.items()}
-            return Probe(attempt.epoch_id or b"", probes)
-
-        return self._sealed_once(self._at(attempt, "probe"), build)
-
-    def _complaint(self, attempt: Attempt, dealer: str, about: Literal["share", "correction"]) -> Outgoing:
-        complaint = Complaint(attempt.digest, dealer, about)
-        body = self._sealed_once(self._at(attempt, f"complaint/{dealer}"), lambda: complaint)
-        return attempt.session_of(dealer), "complaint", body
-
-    def _answer(self, attempt: Attempt, holder: str, complaint: Complaint, asked: bytes) -> Outgoing:
-        """Make public what we dealt to a holder, on its own signed word."""
-        dealing = self._own_dealing(attempt)
-        correction = dealing.corrections.get(holder, b"")
-        half, seed = b"", b""
-        if complaint.about == "share":
-            half, seed = self._own_half(attempt, holder), dealing.seeds[holder]
-        answer = Answer(hashlib.sha256(asked).digest(), holder, half, seed, correction)
-        body = self._sealed_once(self._at(attempt, f"answer/{holder}"), lambda: answer)
-        return attempt.session_to(holder), "answer", body
-
-    def _reveal_message(self, attempt: Attempt, dealer: str) -> bytes:
-        self._decide(attempt, b"dead")
-        holding = self._holding
-        reveal = Reveal(attempt.epoch_id or b"", dealer, holding.seeds[dealer], holding.corrections[dealer])
-        return self._sealed_once(self._at(attempt, "reveal"), lambda: reveal)
-
-    def _decide(self, attempt: Attempt, fate: bytes) -> None:
-        """Fix for ever whether this attempt's keys are used or its shares revealed: never both."""
-        try:
-            self._facts.remember(self._at(attempt, "fate"), fate)
-        except EquivocationError as error:
-            raise RefusedError(
-                f"epoch {self.epoch}, {attempt.label}: it cannot be {fate.decode()}, the other was decided before; "
-                "the boards of two members differ"
-            ) from error
-
-    def _hold_share(self, dealer: str, seed: bytes, correction: bytes) -> None:
-        holding = self._holding
-        holding.seeds[dealer], holding.corrections[dealer] = seed, correction
-        holding.shares[dealer] = dealt_share(seed, correction)
-
-    def _hold_pair(self, attempt: Attempt, peer: str, theirs: bytes) -> None:
-        ours = self._own_half(attempt, peer)
-        low, high = sorted((self.name, peer))
-        first, second = (ours, theirs) if self.name == low else (theirs, ours)
-        secret = pair_secret(first, second, low=low, high=high, context=self.epoch.encode())
-        self._holding.pair_secrets[peer] = secret
-
-    def _own_dealing(self, attempt: Attempt) -> Dealing:
-        if self._dealing is None:
-            seed = self._drawn(self._at(attempt, "ring"))
-            self._dealing = deal(seed, holders=attempt.members, threshold=self._limits.threshold)
-        return self._dealing
-
-    def _own_half(self, attempt: Attempt, peer: str) -> bytes:
-        return self._drawn(self._at(attempt, f"half/{peer}"))
-
-    def _at(self, attempt: Attempt, what: str) -> str:
-        return f"{self.epoch}/{attempt.digest.hex()}/{what}"
-
-    def _drawn(self, key: str) -> bytes:
-        """Return the 32 random bytes that stand under `key`, drawn and kept at the first call."""
-        stored = self._facts.fact(key)
-        if stored is None:
-            stored = self._entropy(32)
-            self._facts.remember(key, stored)
-        return stored
-
-    def _sealed_once(self, key: str, build: Callable[[], Payload]) -> bytes:
-        """Return the envelope that stands under `key`, built and kept before it leaves for the first time."""
-        stored = self._facts.fact(key)
-        if stored is None:
-            stored = seal_envelope(build(), sender=self.name, signer=self._signer)
-            self._facts.remember(key, stored)
-        return stored
-
     def _key(self) -> EncryptionKey:
-        stored = self._facts.fact(f"{self.epoch}/key")
+        stored = self._words.fact("key")
         if stored is None:
             raise RefusedError(f"epoch {self.epoch}: this node's key is gone; a new epoch must be agreed")
         return EncryptionKey.from_bytes(stored)
+
+
+def _complaint(attempt: Attempt, seat: _Seat, dealer: str, about: Literal["share", "correction"]) -> Outgoing:
+    complaint = Complaint(attempt.digest, dealer, about)
+    return attempt.session_of(dealer), "complaint", seat.words.sealed(f"complaint/{dealer}", lambda: complaint)
+
+
+def _probe(attempt: Attempt, seat: _Seat) -> bytes:
+    """Return our one probe of this attempt's keys: a second challenge would give away more of them."""
+
+    def build() -> Probe:
+        probes = {dealer: probe_share(share, attempt.challenge) for dealer, share in seat.shares.items()}
+        return Probe(attempt.epoch_id or b"", probes)
+
+    return seat.words.sealed("probe", build)
+
+
+def _reveal(attempt: Attempt, seat: _Seat, dealer: str) -> bytes:
+    """Return our share of a key in dispute; from now on this member takes part in no session of this attempt."""
+    seat.decide(b"dead")
+    reveal = Reveal(attempt.epoch_id or b"", dealer, seat.seeds[dealer], seat.corrections[dealer])
+    return seat.words.sealed("reveal", lambda: reveal)

@@ -230,6 +230,12 @@ class Died(Payload, frozen=True):
     reason: str
 
 
+class Closed(Payload, frozen=True):
+    """A member's word that it has answered no call of this manifest and never will."""
+
+    manifest: bytes
+
+
 class _Envelope(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     type: str
     sender: str

@@ -7,8 +7,8 @@ manifest are both opened. What a coordinator gains by showing two cohorts is see
 called dropped, for a session that then dies unopened: the encryption still needs t decryptors of one cohort.
 
 ```
-partial_j = -a * (lambda_j * sum over U of s_k[j] + sum over the other decryptors k of +-w_jk) + flood
-w_jk      = uniform element of HKDF(K_jk, manifest, call): j adds it if j < k, else subtracts it
+partial_j = round((-a * lambda_j * sum over U of s_k[j] + flood) / P) + sum over the other decryptors k of +-w_jk
+w_jk      = opening mask of seed HKDF(K_jk, manifest, call): j adds it if j < k, else subtracts it
 flood     = randomness HKDF(noise key, manifest, call)
 a         = XOF(epoch_id || manifest): nobody hands a member anything to decrypt
 ```
@@ -26,23 +26,18 @@ Source: PROTOCOL steps 2 and 3; Shamir 1979; Boneh et al. 2018, section 5 (flood
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING, Final
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from hansa.crypto.encryption import partial_decryption
 from hansa.crypto.key_sharing import lagrange_weights
 from hansa.crypto.prg import derive
-from hansa.crypto.ring import add_elements, scale_element, uniform_element
-from hansa.crypto.ring_parameters import PRIMES
+from hansa.crypto.ring import add_elements, scale_element
 from hansa.errors import RefusedError
 from hansa.protocol.messages import Agreement, Call, Cohort, Manifest, claimed_sender, encode, open_envelope
 
 if TYPE_CHECKING:
     from hansa.protocol.epoch import EpochKeys
     from hansa.protocol.limits import Limits
-
-_MINUS_ONE: Final = np.array(PRIMES, dtype=np.uint32) - 1
 
 
 def crs_seed(manifest: Manifest) -> bytes:
@@ -125,9 +120,10 @@ def partial(name: str, *, manifest: Manifest, cohort: Cohort, call: Call, keys: 
     holders = [keys.members.index(decryptor) + 1 for decryptor in call.decryptors]
     weights = lagrange_weights(holders, keys.members.index(name) + 1)
     share = scale_element(add_elements([keys.shares[member] for member in cohort.members]), weights)
-    for peer in call.decryptors:
-        if peer != name:
-            blind = uniform_element(derive(keys.pair_secrets[peer], b"hansa/blind/1" + digest + call_digest))
-            share = add_elements([share, blind if name < peer else scale_element(blind, _MINUS_ONE)])
+    masks = [
+        (derive(keys.pair_secrets[peer], b"hansa/opening-mask/1" + digest + call_digest), peer < name)
+        for peer in call.decryptors
+        if peer != name
+    ]
     flood = derive(keys.noise_key, b"hansa/flood/1" + digest + call_digest)
-    return partial_decryption(coefficients, share=share, crs_seed=crs_seed(manifest), flood_seed=flood)
+    return partial_decryption(coefficients, share=share, crs_seed=crs_seed(manifest), flood_seed=flood, masks=masks)

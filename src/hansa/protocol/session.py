@@ -35,6 +35,7 @@ from hansa.protocol.messages import (
     SMALL_BYTES,
     Agreement,
     Call,
+    Closed,
     Cohort,
     Manifest,
     Opening,
@@ -209,7 +210,7 @@ class MemberSession:
     @property
     def has_opened(self) -> bool:
         """Whether this member has ever answered a call of this session."""
-        return self._facts.fact(f"{self._label}/called/0") is not None
+        return self._facts.fact(f"{self._label}/opened") is not None
 
     def upload(self, door: Door, *, announced_ns: int, now_ns: int) -> bytes | None:
         """Return this member's upload, or None when it is too late to send one.
@@ -274,6 +275,7 @@ class MemberSession:
         seeds = {} if call.number else self._seeds_towards(self._dropped(cohort))
         if not seeds and self._name not in call.decryptors:
             return None
+        self._facts.remember(f"{self._label}/opened", b"opened")
         self._facts.remember(f"{self._label}/called/{call.number}", digest)
         answer = b""
         if self._name in call.decryptors:
@@ -331,6 +333,16 @@ class MemberSession:
         self.is_closed = True
         self._facts.remember(f"{self._label}/closed", b"closed")
 
+    def closed_statement(self) -> bytes:
+        """Return our word that we have answered no call and never will; the session must be closed.
+
+        Raises:
+            RefusedError: We have answered one, or still might.
+        """
+        if self.has_opened or not self.is_closed:
+            raise RefusedError(f"{self.manifest.session}: we cannot say that we do not open it")
+        return self._seal(Closed(self.digest))
+
     def _dropped(self, cohort: Cohort) -> list[str]:
         return [name for name in self.manifest.participants if name not in cohort.members]
 
@@ -350,5 +362,5 @@ class MemberSession:
             raise RefusedError(f"{self.manifest.session}: a {expected.__name__} of another manifest")
         return payload
 
-    def _seal(self, payload: Agreement | Opening | Shares) -> bytes:
+    def _seal(self, payload: Agreement | Opening | Shares | Closed) -> bytes:
         return seal_envelope(payload, sender=self._name, signer=self._signer)

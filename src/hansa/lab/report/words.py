@@ -91,8 +91,14 @@ def limits(reading: Reading) -> list[str]:
     ]
     if any(one.unit.startswith("client") for one in reading.budgets):
         found.append(
-            "Budgets about clients hold only if no client moves a measure by more than the constitution's influence "
-            "cap. The cap is stated, not enforced: bars hold no clients."
+            "Budgets about clients hold for clients' own records: bars were made so that no client moves a measure by "
+            "more than the constitution's influence cap. What a client does to the market, and so to quotes, is not "
+            "bounded."
+        )
+    if any(one.unit.startswith(("a change", "a share")) for one in reading.budgets):
+        found.append(
+            "These bars came without trades, so the influence cap could not be enforced: the budgets of census and "
+            "state bound a change of the measures, and no client."
         )
     dear = [one for one in reading.budgets if (one.allowed or 0.0) >= 4.0]
     if dear:

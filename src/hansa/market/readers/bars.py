@@ -86,7 +86,7 @@ def read_bars(
     """
     if price_scale <= 0 or bar_ns <= 0:
         raise ConfigurationError(f"expected price_scale and bar_ns above 0; got {price_scale} and {bar_ns}")
-    frame = _load(path)
+    frame = load_table(path)
     if {"ts_ns", "market", "venue"} <= set(frame.columns):
         return _already_bars(frame, path, market=market, venue=venue)
     if asset is not None:
@@ -98,7 +98,7 @@ def read_bars(
         raise DataError(f"{path}: row 0: missing {wanted}; the file has {', '.join(frame.columns)}")
     numbers = _numbers(frame, path)
     bars = numbers.select(
-        (_start_ns(frame, time_column, clock, path) + bar_ns).alias("ts_ns"),
+        (start_ns(frame, time_column, clock, path) + bar_ns).alias("ts_ns"),
         pl.lit(market).alias("market"),
         pl.lit(venue).alias("venue"),
         *((pl.col(name) / price_scale).alias(name) for name in _PRICES),
@@ -135,7 +135,15 @@ def attach_signed(bars: pl.DataFrame, signed: pl.DataFrame) -> pl.DataFrame:
     return conform(filled, source="bars with signed volume")
 
 
-def _load(path: Path) -> pl.DataFrame:
+def load_table(path: Path) -> pl.DataFrame:
+    """Read a file as a table with column names in small letters.
+
+    Args:
+        path: `.parquet`, `.csv` or `.csv.gz` file.
+
+    Raises:
+        DataError: The file is absent, truncated or empty, or two names differ in case alone.
+    """
     name = path.name.lower()
     try:
         if name.endswith(".parquet"):
@@ -217,7 +225,19 @@ def _checked(bars: pl.DataFrame, path: Path) -> pl.DataFrame:
     return conform(bars, source=str(path))
 
 
-def _start_ns(frame: pl.DataFrame, column: str, clock: str, path: Path) -> pl.Series:
+def start_ns(frame: pl.DataFrame, column: str, clock: str, path: Path) -> pl.Series:
+    """Read a column of times in any of the forms of the module, ns UTC.
+
+    Args:
+        frame: The table.
+        column: Name of the column.
+        clock: Zone of times that carry none.
+        path: Named in an error.
+
+    Raises:
+        DataError: A value is not a time.
+        ConfigurationError: `clock` makes no sense.
+    """
     times = frame[column]
     if times.dtype == pl.String:
         number = times.cast(pl.Float64, strict=False)

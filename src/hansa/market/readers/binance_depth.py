@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 
     import polars as pl
 
+    from hansa.market.readers.ticks import Caps
+
 _LOG: Final = logging.getLogger(__name__)
 _LEVELS: Final = 5
 _WAITING_CHANGES: Final = 20_000  # a snapshot older than that many changes cannot be joined
@@ -102,7 +104,13 @@ class DepthReading:
 
 
 def read_depth_stream(
-    path: Path, *, market: str, venue: str, bar_ns: int, contract_quote: float | None = None
+    path: Path,
+    *,
+    market: str,
+    venue: str,
+    bar_ns: int,
+    contract_quote: float | None = None,
+    caps: Caps | None = None,
 ) -> pl.DataFrame:
     """Read the bars of a stream file; each sequence gap is logged as a warning.
 
@@ -112,6 +120,7 @@ def read_depth_stream(
         venue: Venue of the rows.
         bar_ns: Length of a bar, ns.
         contract_quote: Quote currency of one contract, for coin-margined futures whose sizes are contracts.
+        caps: How influence is capped, each trade being a client: the stream names none.
 
     Returns:
         Frame of the bars contract.
@@ -119,14 +128,22 @@ def read_depth_stream(
     Raises:
         DataError: A line is malformed, times decrease, or the file is absent, truncated or empty.
     """
-    reading = scan_depth_stream(path, market=market, venue=venue, bar_ns=bar_ns, contract_quote=contract_quote)
+    reading = scan_depth_stream(
+        path, market=market, venue=venue, bar_ns=bar_ns, contract_quote=contract_quote, caps=caps
+    )
     for gap in reading.gaps:
         _LOG.warning("%s: row %d: sequence gap: expected %d, got %d", path, gap.row, gap.expected, gap.got)
     return reading.bars
 
 
 def scan_depth_stream(
-    path: Path, *, market: str, venue: str, bar_ns: int, contract_quote: float | None = None
+    path: Path,
+    *,
+    market: str,
+    venue: str,
+    bar_ns: int,
+    contract_quote: float | None = None,
+    caps: Caps | None = None,
 ) -> DepthReading:
     """Read a stream file, with the report of its sequence.
 
@@ -136,6 +153,7 @@ def scan_depth_stream(
         venue: Likewise.
         bar_ns: Likewise.
         contract_quote: Likewise.
+        caps: Likewise.
 
     Returns:
         Bars, gaps, and whether there was a snapshot.
@@ -154,7 +172,7 @@ def scan_depth_stream(
             raise DataError(f"{path}: row {row}: a price, size or number of the message is malformed") from error
     if row < 0:
         raise DataError(f"{path}: row 0: expected messages; the file is empty")
-    bars = tape.bars(market=market, venue=venue, bar_ns=bar_ns)
+    bars = tape.bars(market=market, venue=venue, bar_ns=bar_ns, caps=caps)
     return DepthReading(bars, tuple(tape.gaps), tape.book.has_snapshot, row + 1)
 
 
@@ -261,7 +279,7 @@ class _Tape:
         elif isinstance(message.b, str) and isinstance(message.a, str):
             self.tickers.append((ts_ns, float(message.b), float(message.a)))
 
-    def bars(self, *, market: str, venue: str, bar_ns: int) -> pl.DataFrame:
+    def bars(self, *, market: str, venue: str, bar_ns: int, caps: Caps | None) -> pl.DataFrame:
         tops = np.array(self.tops, dtype=np.float64).reshape(-1, 4)
         top_ns = np.array([top[0] for top in self.tops], dtype=np.int64)
         if self.tickers:
@@ -277,7 +295,7 @@ class _Tape:
             traded[:, 2].astype(np.int64),
         )
         depth = Depth(top_ns, tops[:, 3])
-        return bars_from_ticks(quotes, depth, trades, market=market, venue=venue, bar_ns=bar_ns)
+        return bars_from_ticks(quotes, depth, trades, market=market, venue=venue, bar_ns=bar_ns, caps=caps)
 
     def _record_book(self, row: int, ts_ns: int, broken: tuple[int, int] | None) -> None:
         if broken is not None:

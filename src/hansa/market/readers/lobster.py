@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
     from jaxtyping import Float, Int
 
+    from hansa.market.readers.ticks import Caps
+
 _MESSAGE_COLUMNS: Final = ("time", "type", "order_id", "size", "price", "direction")
 _DUMMY_PRICE: Final = 9_999_999_999
 _TICKS_PER_UNIT: Final = 10_000
@@ -48,6 +50,7 @@ def read_lobster(
     bar_ns: int,
     levels: int,
     time_zone: str = "America/New_York",
+    caps: Caps | None = None,
 ) -> pl.DataFrame:
     """Read one day of one share.
 
@@ -60,6 +63,7 @@ def read_lobster(
         bar_ns: Length of a bar, ns.
         levels: Levels of the order-book file.
         time_zone: IANA zone of the exchange.
+        caps: How influence is capped, each trade being a client: the files name none.
 
     Returns:
         Frame of the bars contract.
@@ -87,7 +91,7 @@ def read_lobster(
     trades = Trades(ts_ns[traded], price[traded] / _TICKS_PER_UNIT, size[traded], -direction[traded].astype(np.int64))
     ask, bid = _quotes(book[:, 0], open_for_trading), _quotes(book[:, 2], open_for_trading)
     depth = None if levels < _DEPTH_LEVELS else Depth(ts_ns, _depth(book, open_for_trading))
-    return bars_from_ticks(Quotes(ts_ns, bid, ask), depth, trades, market=market, venue=venue, bar_ns=bar_ns)
+    return bars_from_ticks(Quotes(ts_ns, bid, ask), depth, trades, market=market, venue=venue, bar_ns=bar_ns, caps=caps)
 
 
 def _table(path: Path, columns: int, content: str) -> Float[np.ndarray, "row column"]:

@@ -4,6 +4,9 @@ Open, high, low, close and the volumes come from trades; spread and depth are me
 has quotes and no trade stands at the last mid price with volume 0; a span with neither is an absent row.
 `impact_bps_per_mio = 1e4 |log(close / open)| / (traded quote currency / 1e6)`, null without a trade.
 
+With a rule of influence every bar also has a capped volume and range, by `hansa.market.influence`: with the house's
+quotes the range is that of the mid quotes, those that still stand from before included.
+
 Guarantees: each bar uses events up to its stamp only. Does not guarantee: an opening quote; before
 the first quote the book is unknown.
 
@@ -20,10 +23,28 @@ import polars as pl
 
 from hansa.errors import DataError
 from hansa.market.calendar import time_weighted_mean
+from hansa.market.influence import InfluenceRule, Quoter, Unit, capped_ranges, capped_volumes
 from hansa.market.schema import conform
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
+
+
+@dataclass(frozen=True, slots=True)
+class Caps:
+    """What an importer decides about influence; the unit follows from the source.
+
+    Attributes:
+        cap: Largest move of a log measure by one client, log units.
+        volume: Reference volume, quote currency a bar; public, not made of the clients' data.
+        range: Reference range, log price; likewise.
+        quotes: Whose the quotes are.
+    """
+
+    cap: float
+    volume: float
+    range: float
+    quotes: Quoter
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,16 +84,25 @@ class Trades:
         price: Quote currency.
         size: Base units.
         side: +1 where the buyer initiated, -1 where the seller did.
+        client: Number of the client, or None where the source names none: then each trade is a client.
     """
 
     ts_ns: Int[np.ndarray, " trade"]
     price: Float[np.ndarray, " trade"]
     size: Float[np.ndarray, " trade"]
     side: Int[np.ndarray, " trade"]
+    client: Int[np.ndarray, " trade"] | None = None
 
 
 def bars_from_ticks(  # the four kinds of input are one reading of one book
-    quotes: Quotes, depth: Depth | None, trades: Trades, *, market: str, venue: str, bar_ns: int
+    quotes: Quotes,
+    depth: Depth | None,
+    trades: Trades,
+    *,
+    market: str,
+    venue: str,
+    bar_ns: int,
+    caps: Caps | None = None,
 ) -> pl.DataFrame:
     """Gather quotes, depth and trades into bars on the UTC grid.
 
@@ -83,6 +113,7 @@ def bars_from_ticks(  # the four kinds of input are one reading of one book
         market: Market of the rows.
         venue: Venue of the rows.
         bar_ns: Length of a bar, ns.
+        caps: How one client's influence is capped; None: not at all.
 
     Returns:
         Frame of the bars contract.
@@ -97,8 +128,10 @@ def bars_from_ticks(  # the four kinds of input are one reading of one book
         )
     first, last = int(stamps.min()), int(stamps.max())
     edges = np.arange((first - 1) // bar_ns, -(-last // bar_ns) + 1, dtype=np.int64) * bar_ns
-    # The last quote is known to hold until the last event only.
-    edges_seen = np.minimum(edges, max(last, int(edges[-2]) + 1))
+    # The last quote is known to hold until the last event only; a house's quote until its next one, whatever is traded.
+    is_house = caps is not None and caps.quotes == "house" and quotes.ts_ns.size > 0
+    known_until = int(quotes.ts_ns[-1]) if is_house else last
+    edges_seen = np.minimum(edges, max(known_until, (known_until - 1) // bar_ns * bar_ns + 1))
     mid = 0.5 * (quotes.bid + quotes.ask)
     known = np.isfinite(mid)
     spread = np.where(quotes.ask > quotes.bid, 1e4 * (quotes.ask - quotes.bid) / mid, np.nan)
@@ -112,6 +145,8 @@ def bars_from_ticks(  # the four kinds of input are one reading of one book
             else time_weighted_mean(depth.ts_ns, depth.quote, edges_seen),
         }
     ).with_columns(pl.col("spread_bps", "mid", "depth_quote").fill_nan(None))
+    if caps is not None:
+        quoted = quoted.with_columns(**_capped(quotes.ts_ns[known], mid[known], trades, edges=edges, caps=caps))
     joined = quoted.join(_traded(trades, bar_ns), on="ts_ns", how="left")
     present = pl.col("close").is_not_null() | (pl.col("spread_bps").is_not_null() & pl.col("mid").is_not_null())
     filled = joined.filter(present).with_columns(
@@ -121,6 +156,45 @@ def bars_from_ticks(  # the four kinds of input are one reading of one book
         pl.lit(venue).alias("venue"),
     )
     return conform(filled, source=f"{market} at {venue}")
+
+
+def _capped(
+    quote_ns: Int[np.ndarray, " event"],
+    mid: Float[np.ndarray, " event"],
+    trades: Trades,
+    *,
+    edges: Int[np.ndarray, " edge"],
+    caps: Caps,
+) -> dict[str, pl.Series]:
+    """Return the capped columns of every bar between `edges`."""
+    unit: Unit = "trade" if trades.client is None else "client"
+    rule = InfluenceRule(caps.cap, caps.volume, caps.range, unit, caps.quotes)
+    client = np.arange(trades.ts_ns.size) if trades.client is None else trades.client
+    bars = edges.size - 1
+    bar = np.searchsorted(edges, trades.ts_ns, side="left") - 1
+    if rule.quotes == "house":
+        ranges = rule.range + _mid_ranges(quote_ns, mid, edges)
+    else:
+        ranges = capped_ranges(bar, client, np.log(trades.price), rule, bars=bars)
+    volumes = capped_volumes(bar, client, trades.price * trades.size, rule, bars=bars)
+    return {
+        "capped_volume": pl.Series(volumes),
+        "capped_range": pl.Series(ranges),
+        "influence": pl.Series([rule.text()] * bars, dtype=pl.String),
+    }
+
+
+def _mid_ranges(
+    quote_ns: Int[np.ndarray, " event"], mid: Float[np.ndarray, " event"], edges: Int[np.ndarray, " edge"]
+) -> Float[np.ndarray, " bar"]:
+    """Return the log range of the mid quotes that stood in each bar; 0 before the first quote."""
+    stood = _state_before(quote_ns, mid, edges[:-1])
+    low, high = stood.copy(), stood.copy()
+    bar = np.searchsorted(edges, quote_ns, side="left") - 1
+    np.fmin.at(low, bar, mid)
+    np.fmax.at(high, bar, mid)
+    ranges: Float[np.ndarray, " bar"] = np.nan_to_num(np.log(high / low))
+    return ranges
 
 
 def _traded(trades: Trades, bar_ns: int) -> pl.DataFrame:
