@@ -225,7 +225,7 @@ def _instants(alliance: Alliance, sums: int) -> list[Int64[np.ndarray, " instant
             seen[place] = max(seen[place], _opened(records, place)["seen_ns"])
         records.close()
     records = alliance.records(COORDINATOR)
-    rows = records.rows("SELECT round, cohort_ns, certificate_ns, closed_ns FROM session ORDER BY round")
+    rows = records.rows("SELECT round, cohort_ns, call_ns, closed_ns FROM session ORDER BY round")
     turned = [_instant(records, f"turned-{place}") for place in range(sums)]
     records.close()
     return [
