@@ -371,7 +371,7 @@ def test_shares_are_of_vanished_members_towards_dropped_peers_only() -> None:
 
 def test_recovery_before_an_answered_call_is_refused() -> None:
     table = vanished_table()
-    del table.facts["m0"].values[f"{EPOCH}/{table.manifest.session}/called/0"]
+    del table.facts["m0"].values[f"{EPOCH}/{table.manifest.session}/opened"]
     with pytest.raises(RefusedError, match="before a call that we have answered"):
         table.sessions["m0"].on_recover(recovery(table))
 
