@@ -300,7 +300,7 @@ class FederationUnderFaults(RuleBasedStateMachine):
                         uploads[name] = upload.ciphertext
             openings = self.openings()[manifest.digest()]
             for cohort in self.federation.cohorts.values():
-                if not set(cohort.members) <= set(uploads):
+                if cohort.manifest != manifest.digest() or not set(cohort.members) <= set(uploads):
                     continue
                 ciphertexts = [uploads[name] for name in cohort.members]
                 for root, number in {(opening.root, opening.number) for _, opening in openings}:
@@ -308,7 +308,7 @@ class FederationUnderFaults(RuleBasedStateMachine):
                     parts = [*ciphertexts, *(data for data in partials if data)]
                     if is_opened(decode(added(parts, width))):
                         found.add((manifest.digest(), cohort.root()))
-                        assert root == cohort.root()
+                        assert self.federation.cohorts[root].members == cohort.members
         return found
 
     @invariant()
