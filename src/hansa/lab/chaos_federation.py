@@ -7,6 +7,7 @@ messages; whoever comes back has its store's file and reads the board from the b
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
@@ -95,12 +96,24 @@ class ChaosFederation(Simulation):
             idle = 0 if self.step() else idle + 1
             if idle:
                 self._hand_over()
+                self._add_again()
                 self.now_ns += 3 * SECOND
         self._is_calm = True
         for name in self.limits.members:
             if name not in self.gone:
                 self.revive(name)
         self.run(40)
+        self._add_again()
+
+    def distrusts(self, name: str, session: str) -> bool:
+        """Return whether a member has found out that the published sum of a session is another."""
+        kept = self.stores[name].fact("distrust")
+        return kept == session.encode()
+
+    def _add_again(self) -> None:
+        for name in self.limits.members:
+            if name not in self.silent:
+                self.add_again(name)
 
     def step(self) -> bool:
         """Wake who is to wake; let everybody read and answer once; return whether anything was said."""
@@ -149,12 +162,9 @@ class ChaosFederation(Simulation):
         """Let a member fall silent or die at this message."""
         if fault.kind == "killed-uncommitted":
             store = self.stores[name]
-            try:
-                with store.transaction():
-                    self.nodes[name].answer(message)
-                    raise _KilledError
-            except _KilledError:
-                pass
+            with contextlib.suppress(_KilledError), store.transaction():
+                self.nodes[name].answer(message)
+                raise _KilledError
         elif fault.kind == "killed-unsent":
             self.nodes[name].answer(message)
         elif fault.kind == "killed-after" or fault.amount % 2:
@@ -187,6 +197,7 @@ class ChaosFederation(Simulation):
     def _push(self, said: Said) -> None:
         """Hand a liar's second body to the coordinator past the stream, as a network without a store would."""
         if said.sender in self.plan.colluders and said.step == "upload":
+            self._listen()
             subject = Subject(self.epoch, said.session, said.step, said.sender)
             self.coordinator.handle(Message(subject, said.body, 0, self.now_ns))
 

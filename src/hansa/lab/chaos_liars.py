@@ -77,32 +77,40 @@ def flipped(body: bytes, rng: np.random.Generator) -> bytes:
 
 def lies(fault: Fault, said: Said, rng: np.random.Generator) -> list[Said]:
     """Return what a lying member publishes instead of one message, in order."""
-    sender, session, step = said.sender, said.session, said.step
-
-    def instead(payload: Payload) -> list[Said]:
-        return [Said(sender, session, step, sealed(payload, sender))]
-
-    if step == "upload":
-        upload = read(said.body, Upload, sender)
-        if fault.kind == "wrong-packages":
-            packages = {peer: package[::-1] for peer, package in upload.recovery.items()}
-            return instead(msgspec.structs.replace(upload, recovery=packages))
-        other = instead(msgspec.structs.replace(upload, ciphertext=flipped(upload.ciphertext, rng)))
-        return [said, *other] if fault.kind == "second-upload" else other
-    if step == "open":
-        opening = read(said.body, Opening, sender)
-        if fault.kind == "false-closed":
-            return [said, Said(sender, session, "closed", sealed(Closed(opening.manifest), sender))]
-        if fault.kind == "wrong-seeds":
-            return instead(msgspec.structs.replace(opening, seeds={peer: rng.bytes(32) for peer in opening.seeds}))
-        garbage = flipped(opening.partial, rng) if opening.partial else b""
-        return instead(msgspec.structs.replace(opening, partial=garbage))
+    if said.step == "upload":
+        return _false_uploads(fault, said, rng)
+    if said.step == "open":
+        return _false_openings(fault, said, rng)
+    victim = fault.viewers[0]
     if fault.kind == "junk-sealed":
-        halves, victim = read(said.body, Halves, sender), fault.viewers[0]
+        halves = read(said.body, Halves, said.sender)
         junk = {name: body[::-1] if name == victim else body for name, body in halves.sealed.items()}
-        return instead(msgspec.structs.replace(halves, sealed=junk))
-    probe, victim = read(said.body, Probe, sender), fault.viewers[0]
-    return instead(msgspec.structs.replace(probe, probes={**probe.probes, victim: bytes(56)}))
+        return [_instead(said, msgspec.structs.replace(halves, sealed=junk))]
+    probe = read(said.body, Probe, said.sender)
+    return [_instead(said, msgspec.structs.replace(probe, probes={**probe.probes, victim: bytes(56)}))]
+
+
+def _false_uploads(fault: Fault, said: Said, rng: np.random.Generator) -> list[Said]:
+    upload = read(said.body, Upload, said.sender)
+    if fault.kind == "wrong-packages":
+        packages = {peer: package[::-1] for peer, package in upload.recovery.items()}
+        return [_instead(said, msgspec.structs.replace(upload, recovery=packages))]
+    other = _instead(said, msgspec.structs.replace(upload, ciphertext=flipped(upload.ciphertext, rng)))
+    return [said, other] if fault.kind == "second-upload" else [other]
+
+
+def _false_openings(fault: Fault, said: Said, rng: np.random.Generator) -> list[Said]:
+    opening = read(said.body, Opening, said.sender)
+    if fault.kind == "false-closed":
+        return [said, Said(said.sender, said.session, "closed", sealed(Closed(opening.manifest), said.sender))]
+    if fault.kind == "wrong-seeds":
+        return [_instead(said, msgspec.structs.replace(opening, seeds={peer: rng.bytes(32) for peer in opening.seeds}))]
+    garbage = flipped(opening.partial, rng) if opening.partial else b""
+    return [_instead(said, msgspec.structs.replace(opening, partial=garbage))]
+
+
+def _instead(said: Said, payload: Payload) -> Said:
+    return Said(said.sender, said.session, said.step, sealed(payload, said.sender))
 
 
 def complaint(listing: bytes, members: Sequence[str], said: Said, dealer: str) -> Said:
@@ -241,9 +249,9 @@ class Face:
 
     def _upload_sha256(self, name: str, manifest: bytes) -> bytes:
         for said in self.transcript:
-            if (said.sender, said.session, said.step) == (name, self.session, "upload"):
-                if read(said.body, Upload, name).manifest == manifest:
-                    return hashlib.sha256(said.body).digest()
+            is_upload = (said.sender, said.session, said.step) == (name, self.session, "upload")
+            if is_upload and read(said.body, Upload, name).manifest == manifest:
+                return hashlib.sha256(said.body).digest()
         return self.rng.bytes(32)
 
     def _call(self) -> Call:
@@ -261,7 +269,9 @@ class Face:
             )
             own = tuple(sealed(Agreement(cohort.manifest, root), name) for name in liars if name in cohort.members)
             is_certified = self._exchanges() == 3
-            self.calls.append(Call(cohort.manifest, root, 0, tuple(sorted(decryptors)), signed + own if is_certified else ()))
+            self.calls.append(
+                Call(cohort.manifest, root, 0, tuple(sorted(decryptors)), signed + own if is_certified else ())
+            )
         return self.calls[0]
 
     def _exchanges(self) -> int:
@@ -283,4 +293,6 @@ def false_words(fault: Fault, message: Message, coordinator: str) -> list[Messag
 def _in_place(message: Message, step: str, payload: Payload) -> Message:
     subject = message.subject
     body = sealed(payload, subject.sender)
-    return Message(Subject(subject.epoch, subject.session, step, subject.sender), body, message.sequence, message.time_ns)
+    return Message(
+        Subject(subject.epoch, subject.session, step, subject.sender), body, message.sequence, message.time_ns
+    )

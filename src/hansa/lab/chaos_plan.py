@@ -5,11 +5,11 @@ in the session at `position` of the programme; set-up has position -1.
 
 | who | kinds |
 |---|---|
-| a member that drops out | silent, killed before it commits, before it sends, after it sent; back at once, later or never |
+| a member | silent, killed before it commits, before it sends, after it sent; back at once, later or never |
 | the coordinator | killed before or after it publishes a step |
 | the network | deliveries twice, late, damaged, old ones again, bodies under another's subject |
 | a lying member | partials, seeds, packages, a ciphertext, a second upload, statements, complaints, dealings |
-| a lying coordinator | two manifests, cohorts and calls of its own making, edited sums, death notices, silence |
+| a lying coordinator | two manifests, its own cohorts and calls, edited sums, death notices, silence |
 
 Liars are the colluders, fewer than a third; drop-outs, kills and the network hit everybody.
 """
