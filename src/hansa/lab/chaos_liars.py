@@ -14,8 +14,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import msgspec
+import numpy as np
 
-from hansa.crypto.ring import decode_element, encode_element
+from hansa.crypto.encryption import ciphertext_bytes, encrypt
+from hansa.crypto.ring import decode_element, encode_element, ternary_secret
 from hansa.federation.transport import Message, Subject
 from hansa.lab.simulation import signing_key
 from hansa.protocol.messages import (
@@ -39,8 +41,6 @@ from hansa.protocol.messages import (
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    import numpy as np
 
     from hansa.lab.chaos_plan import Fault, Plan
 
@@ -75,6 +75,13 @@ def flipped(body: bytes, rng: np.random.Generator) -> bytes:
     return bytes(changed)
 
 
+def garbage(size: int, rng: np.random.Generator) -> bytes:
+    """Return a well-formed ciphertext or partial of so many bytes that belongs to nothing: uniform everywhere."""
+    width = next(width for width in range(32, size, 32) if ciphertext_bytes(width) == size)
+    limbs = np.zeros((3, width), dtype=np.uint64)
+    return encrypt(limbs, secret=ternary_secret(rng.bytes(32)), crs_seed=rng.bytes(32), error_seed=rng.bytes(32))
+
+
 def lies(fault: Fault, said: Said, rng: np.random.Generator) -> list[Said]:
     """Return what a lying member publishes instead of one message, in order."""
     if said.step == "upload":
@@ -95,7 +102,7 @@ def _false_uploads(fault: Fault, said: Said, rng: np.random.Generator) -> list[S
     if fault.kind == "wrong-packages":
         packages = {peer: package[::-1] for peer, package in upload.recovery.items()}
         return [_instead(said, msgspec.structs.replace(upload, recovery=packages))]
-    other = _instead(said, msgspec.structs.replace(upload, ciphertext=flipped(upload.ciphertext, rng)))
+    other = _instead(said, msgspec.structs.replace(upload, ciphertext=garbage(len(upload.ciphertext), rng)))
     return [said, other] if fault.kind == "second-upload" else [other]
 
 
@@ -105,8 +112,8 @@ def _false_openings(fault: Fault, said: Said, rng: np.random.Generator) -> list[
         return [said, Said(said.sender, said.session, "closed", sealed(Closed(opening.manifest), said.sender))]
     if fault.kind == "wrong-seeds":
         return [_instead(said, msgspec.structs.replace(opening, seeds={peer: rng.bytes(32) for peer in opening.seeds}))]
-    garbage = flipped(opening.partial, rng) if opening.partial else b""
-    return [_instead(said, msgspec.structs.replace(opening, partial=garbage))]
+    other = garbage(len(opening.partial), rng) if opening.partial else b""
+    return [_instead(said, msgspec.structs.replace(opening, partial=other))]
 
 
 def _instead(said: Said, payload: Payload) -> Said:
