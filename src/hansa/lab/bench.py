@@ -156,8 +156,8 @@ def secure_sum(directory: Path, options: BenchOptions, vectors: Path | None = No
     Returns:
         `seconds` (median), `seconds_all`, `steps` (medians, seconds), `member_seconds` (at the door, median of all
         members' sums), `upload_bytes_per_value`, `bytes_per_member` (a sum's messages of one member),
-        `coordinator_rss_mib` and `member_rss_mib` (peaks; the largest member's), `disk_sync_seconds` (4 KiB to this
-        disk, median), `noise_sigmas` (largest seen), `exact`, and what was asked for.
+        `coordinator_rss_mib` and `member_rss_mib` (peaks; the largest member's), `disk_sync_seconds` (4 KiB, median),
+        `noise_sigmas` (largest seen), `exact`, and what was asked for.
 
     Raises:
         ConfigurationError: A file has no such vector.
