@@ -4,6 +4,8 @@ The coordinator publishes 1 kB, every member answers with a body, the coordinato
 streams (each write is synced to disk before it is acknowledged), each member a process of its own, everything on this
 machine. No cryptography but TLS, no door, no signatures. Bodies above the server's limit travel in chunks.
 
+The same over one server and over a cluster of three (each stream on three disks, here the same one), with the ratio.
+
 Run: python benchmarks/transport.py [--members 5] [--repeats 11]
 """
 
@@ -11,8 +13,10 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import logging
 import os
+import socket
 import statistics
 import sys
 import tempfile
@@ -20,19 +24,20 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
-from hansa.federation.nats_server import NatsServer, ServerOptions
+from hansa.federation.nats_server import ClusterPlace, NatsServer, ServerOptions
 from hansa.federation.nats_transport import NatsTransport
 from hansa.federation.transport import Subject
 from hansa.identity.kit import make_federation
 
 COORDINATOR = "coordinator"
 EPOCH = "e1"
-SIZES_BYTES = (100, 400_000, 4_000_000)
+SIZES_BYTES = (100, 400_000, 3_000_000)
 WARM_UPS = 3
 PAUSE_SECONDS = 0.1
 
 
 async def connect(directory: Path, url: str, node: str) -> NatsTransport:
+    """Connect a node; several servers are a cluster, which keeps a copy of each stream on every one."""
     kit = directory / node
     return await NatsTransport.connect(
         url,
@@ -42,6 +47,8 @@ async def connect(directory: Path, url: str, node: str) -> NatsTransport:
         certificate=kit / "node.crt",
         key=kit / "node.key",
         authority=kit / "authority.crt",
+        replicas=len(url.split(",")),
+        patience_seconds=30.0,
     )
 
 
@@ -79,19 +86,43 @@ async def exchange(directory: Path, url: str, names: list[str], size_bytes: int,
     return seconds[WARM_UPS:]
 
 
+def servers(directory: Path, names: list[str], count: int) -> list[NatsServer]:
+    """Return one server, or the servers of a cluster, not started."""
+    kit = directory.parent / COORDINATOR
+    with contextlib.ExitStack() as probes:
+        opened = [probes.enter_context(socket.socket()) for _ in range(count)]
+        for probe in opened:
+            probe.bind(("127.0.0.1", 0))
+        ports = [probe.getsockname()[1] for probe in opened]
+    routes = tuple(f"127.0.0.1:{port}" for port in ports)
+    places = [ClusterPlace(f"n{place}", port, routes) if count > 1 else None for place, port in enumerate(ports)]
+    files = (kit / "node.crt", kit / "node.key", kit / "authority.crt")
+    return [
+        NatsServer(directory / f"n{number}", ServerOptions("bench", COORDINATOR, tuple(names), *files, cluster=place))
+        for number, place in enumerate(places)
+    ]
+
+
+def seconds_over(directory: Path, names: list[str], count: int, size_bytes: int, repeats: int) -> list[float]:
+    with contextlib.ExitStack() as stack:
+        started = [stack.enter_context(server) for server in servers(directory, names, count)]
+        url = ",".join(server.url for server in started)
+        return asyncio.run(exchange(directory.parent, url, names, size_bytes, repeats))
+
+
 def measure(directory: Path, names: list[str], repeats: int) -> None:
     make_federation(directory, "bench", names, at=datetime.fromtimestamp(time.time(), tz=UTC))
-    kit = directory / COORDINATOR
-    options = ServerOptions(
-        "bench", COORDINATOR, tuple(names), kit / "node.crt", kit / "node.key", kit / "authority.crt"
-    )
     print(f"{len(names)} member processes, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
-    print("| answer, bytes | one exchange, ms: median | least |")
-    print("|---|---|---|")
+    print("| answer, bytes | one server, ms: median | least | three servers, ms: median | least | ratio of medians |")
+    print("|---|---|---|---|---|---|")
     for size_bytes in SIZES_BYTES:
-        with NatsServer(directory / f"server-{size_bytes}", options) as server:
-            seconds = asyncio.run(exchange(directory, server.url, names, size_bytes, repeats))
-        print(f"| {size_bytes} | {1e3 * statistics.median(seconds):.1f} | {1e3 * min(seconds):.1f} |", flush=True)
+        one, three = (
+            seconds_over(directory / f"servers-{count}-{size_bytes}", names, count, size_bytes, repeats)
+            for count in (1, 3)
+        )
+        figures = [1e3 * figure for each in (one, three) for figure in (statistics.median(each), min(each))]
+        ratio = figures[2] / figures[0]
+        print(f"| {size_bytes} | " + " | ".join(f"{one:.1f}" for one in figures) + f" | {ratio:.1f} |", flush=True)
 
 
 def main() -> None:

@@ -198,6 +198,12 @@ class Simulation:
             total += np.rint(value * limit.scale).astype(np.int64) + sample(table, manifest.length, seed)
         return total
 
+    def add_again(self, name: str) -> None:
+        """Let a member add again what waits for it, as it does when idle."""
+        readding = self.nodes[name].readding
+        while subjects := readding.wanted():
+            readding.collected({subject: self.hub.body(subject) for subject in subjects})
+
     def _let_read(self, name: str) -> None:
         if name in self.silent:
             return

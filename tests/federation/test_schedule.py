@@ -129,8 +129,8 @@ def test_a_round_is_named_by_its_minute() -> None:
 
 def test_a_round_asks_for_each_of_its_lines_over_the_whole_history() -> None:
     programme = round_programme(constitution(steps=2), AS_OF_NS)
-    assert [one.purpose for one in programme] == ["census", "state", "gram", "weights", "weights"]
-    assert [one.position for one in programme] == [0, 1, 2, 3, 4]
+    assert [one.purpose for one in programme] == ["census", "state", "gram", "clip", "weights", "weights"]
+    assert [one.position for one in programme] == [0, 1, 2, 3, 4, 5]
     assert {(one.span_start_ns, one.span_end_ns) for one in programme} == {(START_NS, AS_OF_NS)}
     assert [one.index for one in programme][-2:] == [0, 1]
 
@@ -222,7 +222,7 @@ def test_in_service_a_round_is_due_once_and_every_bar_is_published_once() -> Non
     assert bars == list(range(first, bars[-1] + 1, BAR_NS))
     assert bars[-1] == ns("2024-01-12T02:50") + BAR_NS
     last = [one for one in node.published if one.round == 202401120200]
-    assert [one.purpose for one in last] == ["census", "state", "gram", "weights", "weights"]
+    assert [one.purpose for one in last] == ["census", "state", "gram", "clip", "weights", "weights"]
     assert bars_of(last) == [ns("2024-01-12T02:00")], "the channel had published all but the newest"
 
 

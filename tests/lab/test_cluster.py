@@ -72,16 +72,10 @@ def until(condition: Callable[[], bool], *, seconds: float = 60.0) -> None:
 def has_begun(alliance: Alliance, place: int) -> bool:
     """Tell whether some member was asked for sum number `place`."""
     for name in MEMBERS:
-        try:
-            records = alliance.records(name)
-        except StoreError:  # nothing written yet
-            continue
-        try:
+        with contextlib.suppress(StoreError), contextlib.closing(alliance.records(name)) as records:
             if records.get(f"asked-{place}") is not None:
                 return True
-        finally:
-            records.close()
-    return False
+    return False  # or nothing is written yet
 
 
 async def replication(node: Node) -> list[tuple[str, list[bool]]]:

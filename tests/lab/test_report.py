@@ -81,7 +81,7 @@ def sum_row(position: int, purpose: str, *, state: str = "published", reason: st
         "state": state,
         "announce_ns": start,
         "cohort_ns": start + 50_000_000,
-        "certificate_ns": start + 70_000_000 if is_open else None,
+        "call_ns": start + 70_000_000 if is_open else None,
         "recover_ns": None,
         "closed_ns": start + 80_000_000,
         "members": "north south",

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hansa.errors import DataError
@@ -48,6 +48,7 @@ def test_markets_and_venues_are_not_mixed(make_bars: Callable[..., pl.DataFrame]
     assert sorted(calendar.resample(bars, 5 * MINUTE)["close"]) == [1.0, 2.0, 3.0]
 
 
+@settings(deadline=None)  # a busy machine is no fault of the function
 @given(st.lists(st.integers(1, 500), min_size=1, max_size=60, unique=True), st.integers(1, 30))
 def test_resampling_keeps_the_total_volume_and_the_extremes(minutes: list[int], length: int) -> None:
     stamps = sorted(minutes)

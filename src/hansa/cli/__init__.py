@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Final, NoReturn
 import typer
 
 from hansa import __version__
-from hansa.cli import alliance, bench, constitution, kit, market, node, privacy, show
+from hansa.cli import alliance, bench, constitution, kit, market, node, privacy, server, show
 from hansa.errors import HansaError
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ app.add_typer(market.app, name="market")
 app.add_typer(privacy.app, name="privacy")
 app.add_typer(node.coordinator_app, name="coordinator")
 app.add_typer(node.member_app, name="member")
+app.add_typer(server.app, name="server")
 app.command("demo")(alliance.demo)
 app.command("run")(alliance.run)
 app.command("status")(show.status)

@@ -22,6 +22,7 @@ from hansa.errors import (
     StoreError,
     TransportError,
 )
+from hansa.federation.readding import Readding
 from hansa.federation.transport import Message, Subject
 from hansa.protocol.closing import Closures
 from hansa.protocol.epoch import MemberEpoch, Outgoing
@@ -98,6 +99,7 @@ class MemberNode:
         self._sessions: dict[str, MemberSession] = {}
         self._ended: set[str] = set()
         self._closures = Closures(limits)
+        self.readding = Readding(name, limits=limits, facts=store, records=records, clock=clock)
         self._handlers: dict[str, Handler] = {
             "announce": self._on_announce,
             "cohort": self._on_cohort,
@@ -120,20 +122,22 @@ class MemberNode:
         reader = asyncio.create_task(_forward(transport.board(), queue))
         try:
             while True:
-                message = await self._next(queue, reader)
+                message = await self._next(queue, reader, transport)
                 await self._publish(transport, self.answer(message))
                 await self._collect(transport)
         finally:
             reader.cancel()
             await asyncio.gather(reader, return_exceptions=True)
 
-    async def _next(self, queue: asyncio.Queue[Message], reader: asyncio.Task[None]) -> Message:
-        """Return the next message; when none is waiting, let the learner do what can wait."""
+    async def _next(self, queue: asyncio.Queue[Message], reader: asyncio.Task[None], transport: Transport) -> Message:
+        """Return the next message; when none is waiting, do what can wait."""
         getter = asyncio.ensure_future(queue.get())
         try:
             done, _ = await asyncio.wait({getter, reader}, timeout=IDLE_SECONDS, return_when=asyncio.FIRST_COMPLETED)
             if not done:
                 self._settle()
+                while not getter.done() and await self._add_again(transport):
+                    pass
                 done, _ = await asyncio.wait({getter, reader}, return_when=asyncio.FIRST_COMPLETED)
             if getter not in done:
                 reader.result()
@@ -150,6 +154,14 @@ class MemberNode:
             raise
         except HansaError as error:
             self._records.note(self._clock(), "", "settle", f"{type(error).__name__}: {error}")
+
+    async def _add_again(self, transport: Transport) -> bool:
+        """Add the oldest sum that waits for it again; return whether there was one."""
+        subjects = self.readding.wanted()
+        if subjects:
+            bodies = await asyncio.gather(*(transport.fetch(subject) for subject in subjects))
+            self.readding.collected(dict(zip(subjects, bodies, strict=True)))
+        return bool(subjects)
 
     def answer(self, message: Message) -> list[Outgoing]:
         """Take in one message of the board; return the (session, step, body) triples that leave now.
@@ -223,6 +235,7 @@ class MemberNode:
         return may_leave
 
     def _on_announce(self, subject: Subject, message: Message) -> list[tuple[str, bytes]]:
+        self.readding.refuse_if_distrusted()
         coordinator = self._limits.coordinator
         manifest = open_envelope(message.body, Manifest, sender=coordinator, key=self._limits.keys[coordinator])
         known = self._sessions.get(subject.session)
@@ -262,6 +275,7 @@ class MemberNode:
         aggregate = session.on_result(message.body)
         self._records.put(f"sum/{subject.session}", hashlib.sha256(aggregate.steps.tobytes()).hexdigest())
         self._learner.receive(aggregate)
+        self.readding.note(session)
         self._records.published(subject.session, members=aggregate.cohort, time_ns=message.time_ns)
         self._end(subject)
         return []

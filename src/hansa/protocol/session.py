@@ -197,6 +197,7 @@ class MemberSession:
             raise RefusedError(f"session {session}: expected a manifest of {keys.epoch}, got {manifest.epoch}")
         self.digest = manifest.digest()
         self.cohort: Cohort | None = None
+        self.result: Result | None = None
         self._name = name
         self._keys = keys
         self._limits = limits
@@ -312,6 +313,11 @@ class MemberSession:
             shares[vanished] = {name: opened[name].encode() for name in self._dropped(cohort)}
         return self._seal(Shares(self.digest, cohort.root(), shares)) if shares else None
 
+    @property
+    def calls(self) -> list[Call]:
+        """The calls that were accepted, in order."""
+        return [self._calls[number] for number in sorted(self._calls)]
+
     def on_result(self, body: bytes) -> Aggregate:
         """Check and return the published sum.
 
@@ -325,6 +331,7 @@ class MemberSession:
             raise ProtocolError(f"result of {self.manifest.session}: nobody was called to open it")
         wide = is_wide(self.purpose, self._limits, length=self.manifest.length)
         steps = sum_from_bytes(result.steps, self.manifest.length, is_wide=wide)
+        self.result = result
         self.close()
         return Aggregate(self.manifest, result.members, steps)
 
