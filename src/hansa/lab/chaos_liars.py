@@ -288,8 +288,10 @@ class Face:
 
 def false_words(fault: Fault, message: Message, coordinator: str) -> list[Message]:
     """Return what a viewer reads where a call or a result stands: an edited sum, or a death notice around it."""
-    kind = Result if message.subject.step == "result" else Call
-    true = read(message.body, kind, coordinator)
+    is_result = message.subject.step == "result"
+    true: Result | Call = (
+        read(message.body, Result, coordinator) if is_result else read(message.body, Call, coordinator)
+    )
     if fault.kind == "edited-sum" and isinstance(true, Result):
         steps = bytes([true.steps[0] ^ 1]) + true.steps[1:]
         return [_in_place(message, message.subject.step, msgspec.structs.replace(true, steps=steps))]
