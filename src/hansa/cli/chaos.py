@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -25,6 +26,7 @@ def chaos(
     from hansa.lab.chaos import BAD, run_chaos
     from hansa.lab.chaos_verdict import VERDICTS
 
+    logging.getLogger("hansa").setLevel(logging.ERROR)  # refusals are what a run is for
     numbers = range(run, run + runs)
     with Progress(console=Console(stderr=True), disable=as_json) as progress:
         task = progress.add_task("runs", total=runs)
