@@ -133,12 +133,12 @@ class Observed(Simulation):
 class FederationUnderFaults(RuleBasedStateMachine):
     """Faults and attacks: drop-outs, kills, the server rolled back, messages repeated, early, cut, and two faces."""
 
-    @initialize(shape=shapes, sums=st.integers(1, 3), absent=st.integers(0, 3))
-    def begin(self, shape: tuple[int, int], sums: int, absent: int) -> None:
+    @initialize(shape=shapes, first=st.integers(0, 1), sums=st.integers(1, 3), absent=st.integers(0, 3))
+    def begin(self, shape: tuple[int, int], first: int, sums: int, absent: int) -> None:
         self.directory = tempfile.TemporaryDirectory()
         size = shape[0]
         names = ("gram", "delta")
-        programme = [request(place, names[place % 2]) for place in range(sums)]
+        programme = [request(place, names[(place + first) % 2]) for place in range(sums)]
         self.federation = Observed(Path(self.directory.name), limits=rules(*shape), programme=programme)
         spare = size - self.federation.limits.minimum_cohort
         self.federation.silent.update(self.federation.limits.members[size - min(absent, spare) :])
@@ -197,7 +197,9 @@ class FederationUnderFaults(RuleBasedStateMachine):
                 else:
                     self.federation.coordinator.handle(message)
 
-    @rule(left_out=members, seen_by=st.sets(members), moment=moments, number=st.integers(0, 3))
+    @rule(
+        left_out=members, seen_by=st.sets(members, min_size=2), moment=moments, number=st.sampled_from([0, 0, 0, 1, 3])
+    )
     def the_coordinator_shows_some_members_another_cohort_and_calls_them(
         self, left_out: int, seen_by: set[int], moment: int, number: int
     ) -> None:
