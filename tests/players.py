@@ -15,7 +15,7 @@ from hansa.crypto.ring import ternary_secret
 from hansa.errors import EquivocationError
 from hansa.protocol.encoding import is_wide, sum_from_bytes
 from hansa.protocol.epoch import EpochKeys
-from hansa.protocol.messages import Cohort, Manifest, Payload, Upload, open_envelope, seal_envelope
+from hansa.protocol.messages import Cohort, Manifest, Payload, Shares, Upload, open_envelope, seal_envelope
 from hansa.protocol.secure_sum import SecureSum
 from hansa.protocol.session import MemberSession, build_upload, facts_label, session_label, upload_limit
 from simulator import BAR_NS, DAY_NS, limits, signing_key
@@ -213,6 +213,13 @@ def table_after_upload(dropped: Sequence[str] = (), *, rules: Limits | None = No
 def upload_of(table: Table, name: str) -> Upload:
     limit = upload_limit(table.manifest, table.rules)
     return open_envelope(table.uploads[name], Upload, sender=name, key=signing_key(name).public, limit=limit)
+
+
+def shares_of(table: Table, name: str) -> Shares:
+    """Return the shares that a member gives for those whose seeds are missing."""
+    body = table.sessions[name].on_recover(from_coordinator(table.sum.recover()))
+    assert body is not None
+    return open_envelope(body, Shares, sender=name, key=signing_key(name).public)
 
 
 SpanChange = dict[str, object]

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import msgspec
 import numpy as np
 import pytest
 
-from hansa.errors import HansaError, SessionDiedError
-from hansa.protocol.messages import Call, Result, encode
-from hansa.protocol.secure_sum import SecureSum
-from players import Table, from_coordinator, table_after_upload
+from hansa.errors import HansaError, ProtocolError, SessionDiedError
+from hansa.protocol.verification import verify_sum
+from players import Table, from_coordinator, from_member, table_after_upload, upload_of
 from simulator import limits, purpose
+
+if TYPE_CHECKING:
+    from hansa.protocol.messages import Call, Result
 
 EXCHANGES = pytest.mark.parametrize("exchanges", [2, 3])
 
@@ -35,29 +39,44 @@ class Logged:
         assert result is not None
         self.result: Result = result
 
-    def added_again(self) -> Result:
-        """Return the sum that follows from the log alone: no key is needed."""
+    def verify(self, published: Result, **changes: bytes) -> None:
+        """Add the published sum again from the log alone, as a member or anybody else does."""
         assert self.table.sum.cohort is not None
-        again = SecureSum(self.table.manifest, limits=self.table.rules)
-        again.note_cohort(self.table.sum.cohort)
-        again.note_call(self.call)
-        for name, body in self.table.uploads.items():
-            again.add_upload(name, body)
-        for name, body in self.openings:
-            again.add_opening(name, body)
-        found = again.result()
-        assert found is not None
-        return found
+        bodies = {("upload", name): body for name, body in self.table.uploads.items()}
+        bodies |= {("open", name): body for name, body in self.openings}
+        bodies |= {("upload", name): body for name, body in changes.items()}
+        verify_sum(
+            published,
+            manifest=self.table.manifest,
+            cohort=self.table.sum.cohort,
+            calls=[self.call],
+            bodies=bodies,
+            limits=self.table.rules,
+        )
 
 
 @EXCHANGES
-def test_whoever_adds_the_logged_uploads_and_partials_again_finds_an_edited_sum(exchanges: int) -> None:
+@pytest.mark.parametrize("place", [0, 2, 5])
+@pytest.mark.parametrize("shift", [1, -1, 2**20])
+def test_whoever_adds_the_logged_uploads_and_partials_again_finds_an_edited_sum(
+    exchanges: int, place: int, shift: int
+) -> None:
     logged = Logged(exchanges)
-    assert encode(logged.added_again()) == encode(logged.result)
+    logged.verify(logged.result)
     steps = np.frombuffer(logged.result.steps, dtype="<i4").copy()
-    steps[2] += 1
+    steps[place] += shift
     edited = msgspec.structs.replace(logged.result, steps=steps.tobytes())
-    assert encode(logged.added_again()) != encode(edited)
+    with pytest.raises(ProtocolError, match="published another sum than the uploads add up to"):
+        logged.verify(edited)
+
+
+@EXCHANGES
+def test_an_upload_exchanged_in_the_log_does_not_bear_out_the_sum(exchanges: int) -> None:
+    """The cohort's hashes are what its members agreed to: another upload of a colluder is not added."""
+    logged = Logged(exchanges)
+    other = from_member("m3", msgspec.structs.replace(upload_of(logged.table, "m3"), ciphertext=bytes(580)))
+    with pytest.raises(HansaError):
+        logged.verify(logged.result, m3=other)
 
 
 @EXCHANGES

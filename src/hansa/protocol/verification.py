@@ -84,13 +84,14 @@ def verify_sum(
         again.add_upload(name, _body(bodies, "upload", name, manifest))
     for call in calls[: result.number + 1]:
         again.note_call(call)
-    step = open_step(result.number)
-    for name in calls[result.number].decryptors:
+    step, decryptors = open_step(result.number), calls[result.number].decryptors
+    for name in decryptors:
         again.add_opening(name, _body(bodies, step, name, manifest))
     for kind, add in (("open", again.add_opening), ("shares", again.add_shares)):
         for name in cohort.members:
             body = bodies.get((kind, name))
-            if body is not None and (kind, name) != (step, name):
+            is_added = kind == step and name in decryptors
+            if body is not None and not is_added:
                 with contextlib.suppress(HansaError):  # the coordinator refused it as well, and went on without
                     add(name, body)
     found = again.result()
