@@ -6,6 +6,7 @@ import hashlib
 from functools import cache
 from typing import TYPE_CHECKING
 
+from hansa.crypto.encryption import ciphertext_bytes
 from hansa.crypto.signature import SigningKey
 from hansa.federation.draft_file import EXAMPLE
 from hansa.federation.drafting import constitution_of
@@ -14,16 +15,21 @@ from hansa.governance.constitution import Party
 from hansa.governance.signed import SignedConstitution
 from hansa.protocol.messages import (
     Agreement,
-    Certificate,
+    Answer,
+    Call,
+    Closed,
     Cohort,
+    Complaint,
     Died,
     Epoch,
     Halves,
     Manifest,
     Opening,
     Payload,
+    Probe,
     Recover,
     Result,
+    Reveal,
     Setup,
     Shares,
     Upload,
@@ -98,19 +104,25 @@ def payloads() -> dict[type[Payload], Payload]:
     digest, root = manifest().digest(), cohort().root()
     agreements = tuple(seal_envelope(Agreement(digest, root), sender=name, signer=key(name)) for name in NAMES)
     by_peer = {name: bytes(37) for name in NAMES[1:]}
+    by_name = dict.fromkeys(NAMES, bytes(32))
     found: tuple[Payload, ...] = (
         Setup("e1", signed().constitution.digest(), bytes(1216)),
         Epoch("e1", NAMES, (bytes(32),) * len(NAMES)),
-        Halves("e1", bytes(32), dict.fromkeys(NAMES[1:], bytes(1168))),
+        Halves("e1", bytes(32), dict.fromkeys(NAMES[1:], bytes(1200)), by_name, {"m03": bytes(32)}),
+        Probe(bytes(32), dict.fromkeys(NAMES, bytes(56))),
+        Complaint(bytes(32), "m01", "share"),
+        Answer(bytes(32), "m02", bytes(32), bytes(32), bytes(64)),
+        Reveal(bytes(32), "m01", bytes(32), bytes(64)),
         manifest(),
-        Upload(digest, bytes(4 * LENGTH), dict.fromkeys(NAMES[1:], bytes(32)), by_peer),
+        Upload(digest, bytes(ciphertext_bytes(32)), dict.fromkeys(NAMES[1:], bytes(32)), by_peer),
         cohort(),
         Agreement(digest, root),
-        Certificate(digest, root, agreements),
-        Opening(digest, root, {"m03": bytes(32)}),
+        Call(digest, root, 0, NAMES[:3], agreements),
+        Opening(digest, root, 0, {"m03": bytes(32)}, bytes(ciphertext_bytes(32))),
         Recover(digest, root, {"m02": by_peer}),
         Shares(digest, root, {"m02": by_peer}),
-        Result(digest, root, NAMES, bytes(4 * LENGTH)),
+        Result(digest, root, 0, NAMES, bytes(4 * LENGTH)),
         Died(digest, "too few members"),
+        Closed(digest),
     )
     return {type(payload): payload for payload in found}

@@ -19,7 +19,10 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 import files
 from hansa.crypto.agreement import EncryptionKey, encrypt, open_sealed
+from hansa.crypto.encryption import add_ciphertext, ciphertext_bytes, empty_total
+from hansa.crypto.key_sharing import PROBE_BYTES, agreeing
 from hansa.crypto.prg import derive
+from hansa.crypto.ring import ELEMENT_BYTES, decode_element
 from hansa.crypto.sharing import SHARE_BYTES, Share, combine, split
 from hansa.crypto.signature import pae, parse_public, verify
 from hansa.errors import HansaError
@@ -32,13 +35,14 @@ from hansa.governance.signed import SignedConstitution
 from hansa.identity.configuration import NodeConfiguration
 from hansa.identity.kit import Request
 from hansa.identity.roster import Member, Roster
-from hansa.protocol.encoding import sum_from_words, words_from_bytes
+from hansa.protocol.encoding import sum_from_bytes
 from hansa.protocol.limits import check_manifest, periods
 from hansa.protocol.masking import open_package
 from hansa.protocol.messages import (
-    Certificate,
+    Call,
     Cohort,
     Manifest,
+    Opening,
     Payload,
     Result,
     Upload,
@@ -47,7 +51,7 @@ from hansa.protocol.messages import (
     open_envelope,
     seal_envelope,
 )
-from hansa.protocol.session import check_certificate
+from hansa.protocol.opening import check_call
 from sample_federation import COORDINATOR, EPOCH_ID, LENGTH, NAMES, cohort, key, limits, manifest, payloads, signed
 
 if TYPE_CHECKING:
@@ -107,12 +111,31 @@ def _use(found: Payload) -> None:
         periods(found, purpose, limits().bar_ns)
     elif isinstance(found, Cohort):
         found.root()
-    elif isinstance(found, Certificate):
-        check_certificate(found, cohort=cohort(), limits=limits())
+    elif isinstance(found, Call):
+        check_call(found, cohort=cohort(), limits=limits(), exchanges=3)
     elif isinstance(found, Upload):
-        words_from_bytes(found.words, LENGTH)
+        add_ciphertext(empty_total(32), found.ciphertext)
+    elif isinstance(found, Opening):
+        add_ciphertext(empty_total(32), found.partial)
     elif isinstance(found, Result):
-        sum_from_words(words_from_bytes(found.words, LENGTH), 2**16)
+        sum_from_bytes(found.steps, LENGTH, is_wide=False)
+
+
+def ciphertext(data: bytes) -> None:
+    """Add the input to a total of as many coefficients as its length has; a refused one leaves the total alone."""
+    total = empty_total(32 * max(1, len(data) // ciphertext_bytes(32)))
+    try:
+        add_ciphertext(total, data)
+    except HansaError:
+        if total.any():
+            raise AssertionError("a refused ciphertext was added in part") from None
+        raise
+
+
+def probes(data: bytes) -> None:
+    """Cut the input into probes and look for the holders that agree."""
+    cut = [data[start : start + PROBE_BYTES] for start in range(0, len(data), PROBE_BYTES)]
+    agreeing(dict(enumerate(cut[:40], start=1)), threshold=3, needed=4)
 
 
 def commit_frame(data: bytes) -> None:
@@ -250,7 +273,13 @@ def _protocol() -> Iterable[Target]:
     yield Target("shares", shares, (inner,))
     yield Target("package", package, (inner,), weight=1)
     yield Target("sealed-half", lambda data: open_sealed(opener, data, b"info"), (bytes(1168),), weight=1)
-    yield Target("words", lambda data: sum_from_words(words_from_bytes(data, len(data) // 4), 1), (bytes(40),))
+    yield Target("sum", lambda data: sum_from_bytes(data, len(data) // 8, is_wide=True), (bytes(40),))
+    ciphertext(bytes(ciphertext_bytes(32)))  # compiled before anything is measured
+    decode_element(bytes(ELEMENT_BYTES))
+    yield Target("ciphertext", ciphertext, (bytes(ciphertext_bytes(32)),))
+    element = bytes(ELEMENT_BYTES)
+    yield Target("ring-element", decode_element, (element,), floor=1 << 22, max_bytes=ELEMENT_BYTES + 64, weight=1)
+    yield Target("probes", probes, (bytes(PROBE_BYTES) * 4,))
 
 
 def _governance() -> Iterable[Target]:

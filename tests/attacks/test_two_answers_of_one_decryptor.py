@@ -1,6 +1,6 @@
 """Attack: a member answers two calls, each with another Lagrange weight, and the ratio of the weights is known.
 
-Without blinds an answer is `lambda x + g` mod Q with `x = -a S` and g below 2^57. Two answers give
+Without opening masks an answer is `lambda x + g` mod Q with `x = -a S` and g below 2^57. Two answers give
 `r g - g' = K mod Q`, `r = lambda / lambda'` and K known: in the lattice of `(u, r u mod Q)` the pair (g, g') is the one
 short point of a coset, found by Gauss's reduction. Then x, hence the member's share of the cohort's key, is exact; t
 shares give the sum of the keys, two cohorts a single one, and its late uploads are open.
@@ -46,10 +46,10 @@ def weight(call: Call) -> int:
     return crt(lagrange_weights(holders, 1).tolist(), PRIMES)
 
 
-def answered(*, is_blinded: bool) -> list[bytes]:
+def answered(*, is_masked: bool) -> list[bytes]:
     answers = []
     for call in CALLS:
-        if is_blinded:
+        if is_masked:
             data = partial(NAMES[0], manifest=ASKED, cohort=COHORT, call=call, keys=KEYS, coefficients=WIDTH)
         else:
             holders = [NAMES.index(name) + 1 for name in call.decryptors]
@@ -100,11 +100,11 @@ def predicts_the_third_answer(answers: list[bytes]) -> bool:
     return True
 
 
-def test_two_unblinded_answers_give_away_the_members_share() -> None:
-    """Positive control: without blinds the attack succeeds at every coefficient."""
+def test_two_unmasked_answers_give_away_the_members_share() -> None:
+    """Positive control: without opening masks the attack succeeds at every coefficient."""
     assert KEPT_MODULUS * DROPPED_MODULUS == MODULUS
-    assert predicts_the_third_answer(answered(is_blinded=False))
+    assert predicts_the_third_answer(answered(is_masked=False))
 
 
-def test_two_blinded_answers_give_nothing_away() -> None:
-    assert not predicts_the_third_answer(answered(is_blinded=True))
+def test_two_masked_answers_give_nothing_away() -> None:
+    assert not predicts_the_third_answer(answered(is_masked=True))

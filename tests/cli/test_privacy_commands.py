@@ -13,7 +13,7 @@ from hansa.federation.budgets import charge_of
 from hansa.federation.records import Records
 from hansa.federation.rules import limits_of
 from hansa.federation.store import MemberStore
-from hansa.governance.constitution import SignedConstitution, write
+from hansa.governance.signed import SignedConstitution, write
 from hansa.lab.rehearsal import rehearse
 from hansa.lab.twins import Scenario, simulate
 from simulator import DAY_NS
@@ -128,7 +128,7 @@ def test_plan_of_a_member_measures_the_error_on_its_own_state(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["show", "nowhere"], "cannot read constitution.json"),
+        (["show", "nowhere"], "cannot read nowhere/constitution.json"),
         (["plan", "nowhere.json"], "cannot read nowhere.json"),
         (["plan", "{node}", "--sigma-factor", "two"], "expected numbers such as 0.5,1,2"),
         (["plan", "{node}", "--sigma-factor", "1", "--epsilon", "1"], "not both"),

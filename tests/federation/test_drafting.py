@@ -42,7 +42,7 @@ def made(draft: Draft = EXAMPLE, *, members: int = 5, supersedes: Constitution |
     st.integers(0, 20),
 )
 def test_budgets_pay_for_what_is_planned(members: int, rounds: int, epsilon: float, steps: int) -> None:
-    budgets = Budgets(epsilon, 8.0, epsilon, epsilon, 1e-6, rounds)
+    budgets = Budgets(epsilon, 8.0, epsilon, epsilon, epsilon, 1e-6, rounds)
     found = made(replace(EXAMPLE, budgets=budgets, training=Training(steps)), members=members)
     check(found)
     assert parse(found.bytes()) == found
@@ -71,8 +71,9 @@ def test_the_next_constitution_names_the_one_before() -> None:
     [
         EXAMPLE,
         replace(EXAMPLE, colluders=0, minimum_cohort=4, attempts=1, reopenings=0),
-        replace(EXAMPLE, budgets=Budgets(1.0, 2.0, 3.0, 4.0, 1e-7, 365), training=Training(3, 5.0, 0.25)),
-        replace(EXAMPLE, training=Training(0)),
+        replace(EXAMPLE, budgets=Budgets(1.0, 2.0, 3.0, 0.5, 4.0, 1e-7, 365), training=Training(3, 5.0, 0.25)),
+        replace(EXAMPLE, training=Training(0), budgets=Budgets(clip=0.0, rounds_a_year=52)),
+        replace(EXAMPLE, budgets=Budgets(clip=0.0)),
         replace(EXAMPLE, schedule=Schedule("30 6 1 * *", "Europe/Berlin")),
     ],
 )

@@ -70,7 +70,7 @@ def test_a_foreign_subject_is_refused(text: str) -> None:
 
 
 def test_members_write_setup_halves_the_inbox_and_the_post_only() -> None:
-    of_set_up = {"setup", "halves", "probe", "complaint", "answer", "reveal"}
+    of_set_up = {"setup", "halves", "probe", "complaint", "answer", "reveal", "closed"}
     assert {step for step in MEMBER_STEPS if STEPS[step] is Channel.BOARD} == of_set_up
     assert {step for step, channel in STEPS.items() if channel is not Channel.BOARD} <= MEMBER_STEPS
 
@@ -154,8 +154,8 @@ async def test_closing_ends_the_readings_and_refuses_publications() -> None:
         await member.publish(Subject("e1", "s1", "agree", "north"), b"")
 
 
-def test_what_opens_an_upload_is_fetched_by_the_coordinator_alone() -> None:
-    assert {step for step in STEPS if step not in FETCHED_STEPS} == {"agree", "open", "shares"}
+def test_agreements_alone_are_fetched_by_nobody_but_the_coordinator() -> None:
+    assert {step for step in STEPS if step not in FETCHED_STEPS} == {"agree"}
 
 
 async def test_a_body_is_fetched_by_its_address_and_is_none_before() -> None:
@@ -171,16 +171,16 @@ async def test_a_body_is_fetched_by_its_address_and_is_none_before() -> None:
         assert await south.head(channel) == 0
 
 
-@pytest.mark.parametrize("step", ["agree", "open", "shares"])
-async def test_a_member_fetches_uploads_but_nothing_that_opens_them(step: str) -> None:
+async def test_a_member_fetches_what_a_sum_is_added_again_from_but_no_agreement() -> None:
     hub = MemoryHub()
     north, south = MemoryTransport(hub, "north"), MemoryTransport(hub, "south")
-    await north.publish(Subject("e1", "s1", "upload", "north"), b"sealed")
-    await north.publish(Subject("e1", "s1", step, "north"), b"opens")
-    assert await south.fetch(Subject("e1", "s1", "upload", "north")) == b"sealed"
+    for step in ("upload", "open", "open-1", "shares", "agree"):
+        await north.publish(Subject("e1", "s1", step, "north"), step.encode())
+    for step in ("upload", "open", "open-1", "shares"):
+        assert await south.fetch(Subject("e1", "s1", step, "north")) == step.encode()
     with pytest.raises(TransportError, match="coordinator alone"):
-        await south.fetch(Subject("e1", "s1", step, "north"))
-    assert await MemoryTransport(hub, "coordinator").fetch(Subject("e1", "s1", step, "north")) == b"opens"
+        await south.fetch(Subject("e1", "s1", "agree", "north"))
+    assert await MemoryTransport(hub, "coordinator").fetch(Subject("e1", "s1", "agree", "north")) == b"agree"
 
 
 async def test_a_partitioned_node_fetches_when_healed_and_a_closed_one_never() -> None:

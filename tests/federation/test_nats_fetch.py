@@ -66,18 +66,18 @@ async def test_what_lies_in_the_post_is_on_no_other_channel(federation: NatsFede
         assert after[2] == before[2] + 1
 
 
-@pytest.mark.parametrize("step", ["agree", "open", "shares"])
-async def test_a_member_fetches_nothing_that_opens_an_upload(
-    federation: NatsFederation, server: NatsServer, step: str
-) -> None:
-    subject = Subject("closed", "s1", step, "north")
+async def test_a_member_fetches_openings_but_no_agreement(federation: NatsFederation, server: NatsServer) -> None:
     async with nodes(federation, server) as (coordinator, north, south):
-        await north.publish(subject, b"opens")
-        assert await coordinator.fetch(subject) == b"opens"
+        for step in ("open", "open-2", "shares", "agree"):
+            await north.publish(Subject("closed", "s1", step, "north"), step.encode())
+            assert await coordinator.fetch(Subject("closed", "s1", step, "north")) == step.encode()
+        for step in ("open", "open-2", "shares"):
+            assert await south.fetch(Subject("closed", "s1", step, "north")) == step.encode()
+        agreement = Subject("closed", "s1", "agree", "north")
         with pytest.raises(TransportError, match="coordinator alone"):
-            await south.fetch(subject)
+            await south.fetch(agreement)
         with pytest.raises(TransportError, match="may not publish"):
-            await south._requests.stored_anywhere(stream_name("baltic", Channel.INBOX), subject.to_text("baltic"))
+            await south._requests.stored_anywhere(stream_name("baltic", Channel.INBOX), agreement.to_text("baltic"))
 
 
 @pytest.mark.parametrize("step", ["deal", "upload"])

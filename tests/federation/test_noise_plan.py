@@ -56,10 +56,10 @@ def test_the_schedule_of_a_year_is_counted() -> None:
 
 
 def test_a_noise_that_the_constitution_could_not_hold_names_the_clause() -> None:
-    full = msgspec.structs.replace(RULES.purposes["gram"], value_bound=65_444.0)  # the word of 32 bits is nearly full
+    full = msgspec.structs.replace(RULES.purposes["gram"], value_bound=536_870_820.0)  # the wide lane is nearly full
     tight = msgspec.structs.replace(RULES, purposes={**RULES.purposes, "gram": full})
     assert plan_factor(tight, "gram", 1.0).refusal == ""
-    assert "must stay below 2^31" in plan_factor(tight, "gram", 2.0).refusal
+    assert "must stay below 2^44" in plan_factor(tight, "gram", 2.0).refusal
     found = plan_factor(RULES, "gram", 500.0)
     assert "change the scale of the round" in found.refusal
     assert 0 < found.epsilon < 0.1

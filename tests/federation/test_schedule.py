@@ -281,7 +281,7 @@ def test_a_round_that_is_due_waits_for_the_bars_under_way_and_does_not_ask_for_t
     assert planner(node, ns("2024-01-11T02:01")) == ()  # type: ignore[arg-type]
     node.publish(node.running.pop())
     programme = planner(node, ns("2024-01-11T02:02")) or ()  # type: ignore[arg-type]
-    assert [one.purpose for one in programme] == ["census", "state", "gram", "weights", "weights"]
+    assert [one.purpose for one in programme] == ["census", "state", "gram", "clip", "weights", "weights"]
     assert bars_of(list(programme)) == [stalled.span_end_ns + BAR_NS]
 
 

@@ -15,8 +15,15 @@ from hansa.errors import ConfigurationError, ProtocolError
 from hansa.federation.records import Records
 from hansa.federation.rules import limits_of
 from hansa.federation.running_sum import Request
-from hansa.lab import bench
-from hansa.lab.bench_nodes import PURPOSE, VALUE_BOUND, QuietPlanner, known_vector, member_vector
+from hansa.lab import bench, bench_evidence
+from hansa.lab.bench_nodes import (
+    PURPOSE,
+    VALUE_BOUND,
+    QuietPlanner,
+    known_vector,
+    member_vector,
+    peak_rss_bytes,
+)
 from hansa.protocol.privacy import Charge, epsilon
 
 if TYPE_CHECKING:
@@ -78,11 +85,15 @@ def test_a_real_run_is_exact_and_gives_every_figure() -> None:
     assert outcome.exit_code == 0, outcome.output
     figures = json.loads(outcome.stdout)
     assert figures["exact"] is True
-    assert set(figures["steps"]) == set(bench.STEPS)
+    assert set(figures["steps"]) == set(bench_evidence.STEPS)
     assert sum(figures["steps"].values()) == pytest.approx(figures["seconds"], abs=1e-3)
     assert 0 < figures["seconds"] < 30
     assert figures["bytes_per_member"] > 4 * 257
-    assert figures["upload_bytes_per_value"] > 4
+    assert figures["upload_bytes_per_value"] > 3
+    assert 0 < figures["member_seconds"] < figures["seconds"]
+    assert 20 < figures["coordinator_rss_mib"] < 1024
+    assert 20 < figures["member_rss_mib"] < 1024
+    assert not any("ring" in line for line in figures["not_shown"])
     assert {"transport", "members", "length", "repeats", "not_shown", "seconds_all", "disk_sync_seconds"} <= set(
         figures
     )
@@ -90,7 +101,7 @@ def test_a_real_run_is_exact_and_gives_every_figure() -> None:
 
 
 def test_a_bench_refuses_a_file_that_is_not_its_members_vector(tmp_path: Path) -> None:
-    vectors = (None, np.zeros(7, np.int16), np.zeros(8), np.full(8, 2**21 + 1), np.full(8, -(2**21) - 1))
+    vectors = (None, np.zeros(7, np.int16), np.zeros(8), np.full(8, 2**15 + 1), np.full(8, -(2**15) - 1))
     for place, vector in enumerate(vectors):
         folder = tmp_path / str(place)
         folder.mkdir()
@@ -111,7 +122,7 @@ def test_a_bench_sums_the_vectors_of_given_files(tmp_path: Path) -> None:
     assert figures["exact"] is True
     for number, vector in enumerate(vectors):
         placed = member_vector(directory / f"m{number:02d}", f"m{number:02d}", bytes(32), 50)
-        assert np.array_equal(placed * 2**16, vector)
+        assert np.array_equal(placed * 2**10, vector)
 
 
 @pytest.mark.slow
@@ -126,4 +137,54 @@ def test_a_published_sum_that_is_not_the_members_sum_ends_the_bench(tmp_path: Pa
         records.put("opened-0", {**opened, "sha256": "00" * 32})
         records.close()
     with pytest.raises(ProtocolError, match="not the sum of vectors and noise"):
-        bench._verify(alliance, 0)
+        bench_evidence.verify(alliance, 0)
+
+
+def test_a_planner_keeps_as_many_sums_in_flight_as_it_was_told() -> None:
+    records = Records(":memory:")
+    planner = QuietPlanner(records, sums=4, in_flight=2)
+    node = SimpleNamespace(done=set())
+    asked = [planner(node, tick) for tick in range(3)]  # type: ignore[arg-type]
+    assert [len(more or ()) for more in asked] == [1, 1, 0]
+    node.done.add((0, 0))
+    assert [request.round for request in planner(node, 3) or ()] == [2]  # type: ignore[arg-type]
+    node.done.add((1, 0))
+    assert [request.round for request in planner(node, 4) or ()] == [3]  # type: ignore[arg-type]
+    assert planner(node, 5) is None  # type: ignore[arg-type]
+    records.close()
+
+
+def test_peak_memory_counts_what_was_touched_and_freed() -> None:
+    before = peak_rss_bytes()
+    size = 2 * before
+    np.ones(size, dtype=np.uint8)
+    assert before + size // 4 < peak_rss_bytes() < before + 2 * size
+
+
+def test_a_bench_whose_members_noted_nothing_is_refused(tmp_path: Path) -> None:
+    alliance = bench.Alliance(tmp_path, ("m00",))
+    folder = tmp_path / "m00" / "node"
+    folder.mkdir(parents=True)
+    records = Records(folder / "records.sqlite")
+    with pytest.raises(ProtocolError, match="m00 has not noted its memory"):
+        bench_evidence.peak_mib(alliance, "m00")
+    records._write("INSERT INTO session (session, round) VALUES ('r3-0-bench-a1', 3)")
+    with pytest.raises(ProtocolError, match="m00 has not noted its time at the door for r3-0-bench-a1"):
+        bench_evidence.member_seconds(alliance, first=3)
+    for session, number, seconds in (("r4-0-bench-a1", 4, 0.5), ("r5-0-bench-a1", 5, 0.25)):
+        records._write("INSERT INTO session (session, round) VALUES (?, ?)", session, number)
+        records.put(f"door/{session}", seconds)
+    assert bench_evidence.member_seconds(alliance, first=4) == 0.375
+    records.close()
+
+
+@pytest.mark.slow
+def test_a_real_state_channel_is_exact_and_takes_two_exchanges() -> None:
+    arguments = ["bench", "state-channel", "--members", "3", "--length", "50", "--sums", "9", "--json"]
+    outcome = CliRunner().invoke(app, arguments)
+    assert outcome.exit_code == 0, outcome.output
+    figures = json.loads(outcome.stdout)
+    assert figures["exact"] is True
+    assert set(figures["steps"]) == {"announce", "upload", "open", "publish"}
+    for way in ("one_after_another", "in_flight_together"):
+        assert 0 < figures[way]["p50"] <= figures[way]["p90"] <= figures[way]["p99"] <= figures[way]["worst"] < 30

@@ -83,6 +83,7 @@ def test_only_the_state_channel_opens_its_sums_in_two_exchanges() -> None:
         "census": 3,
         "state": 2,
         "gram": 3,
+        "clip": 3,
         "weights": 3,
     }
 

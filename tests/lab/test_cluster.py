@@ -17,7 +17,8 @@ from hansa.federation.nats_server import ClusterPlace, NatsServer, ServerOptions
 from hansa.federation.node import Node, connect, load_node
 from hansa.federation.transport import Channel
 from hansa.lab.alliance import COORDINATOR, Alliance, found
-from hansa.lab.bench import _verify, bench_constitution
+from hansa.lab.bench import bench_constitution
+from hansa.lab.bench_evidence import verify
 from hansa.lab.bench_nodes import PURPOSE
 
 if TYPE_CHECKING:
@@ -113,7 +114,7 @@ def test_a_secure_sum_ends_exactly_when_a_server_is_killed_in_its_middle(
         alliance.stop()
     # Every word of every published sum is that of the vectors that went in, recomputed here.
     for place in range(SUMS):
-        assert _verify(alliance, place) < 7.0
+        assert verify(alliance, place) < 7.0
     records = alliance.records(COORDINATOR)
     states = [row["state"] for row in records.rows("SELECT state FROM session ORDER BY round")]
     records.close()

@@ -97,7 +97,7 @@ def test_without_noise_the_rehearsed_sums_are_the_protocols_word_for_word(
     def silence(_table: object, length: int, _seed: bytes) -> np.ndarray:
         return np.zeros(length, dtype=np.int64)
 
-    monkeypatch.setattr(hansa.federation.door, "sample", silence)
+    monkeypatch.setattr(hansa.federation.door, "add_sample", lambda *_: None)
     monkeypatch.setattr(hansa.lab.rehearsal, "sample", silence)
     rehearsed: list[Aggregate] = []
     receive = LiquidityWork.receive

@@ -73,39 +73,43 @@ def test_a_partial_has_this_hash(claim: str) -> None:
     assert hashlib.sha256(data).hexdigest() == vector["sha256"]
 
 
-def mask_seeds(name: str, call: Call) -> list[tuple[bytes, bool]]:
-    context = ASKED.digest() + hashlib.sha256(encode(call)).digest()
-    peers = [peer for peer in call.decryptors if peer != name]
-    return [(derive(KEYS[name].pair_secrets[peer], b"hansa/opening-mask/1" + context), peer < name) for peer in peers]
+def opening_masks(name: str, call: Call) -> list[tuple[bytes, bool]]:
+    """Return the seeds of the masks towards the other decryptors, and whether this side subtracts."""
+    info = b"hansa/opening-mask/1" + ASKED.digest() + hashlib.sha256(encode(call)).digest()
+    return [(derive(KEYS[name].pair_secrets[peer], info), peer < name) for peer in call.decryptors if peer != name]
 
 
 @pytest.mark.parametrize("name", ["m0", "m3", "m4"])
-def test_a_partial_is_the_flooded_product_of_the_weighted_share_under_opening_masks(name: str) -> None:
+def test_a_partial_is_the_flooded_product_of_the_weighted_share_under_the_masks_of_its_call(name: str) -> None:
     call = call_of()
-    context = ASKED.digest() + hashlib.sha256(encode(call)).digest()
     own = add_elements([KEYS[name].shares[member] for member in NAMES])
     share = scale_element(own, lagrange_weights([1, 2, 3, 4, 5], NAMES.index(name) + 1))
-    flood = derive(KEYS[name].noise_key, b"hansa/flood/1" + context)
+    info = b"hansa/flood/1" + ASKED.digest() + hashlib.sha256(encode(call)).digest()
     expected = partial_decryption(
-        32, share=share, crs_seed=crs_seed(ASKED), flood_seed=flood, masks=mask_seeds(name, call)
+        32,
+        share=share,
+        crs_seed=crs_seed(ASKED),
+        flood_seed=derive(KEYS[name].noise_key, info),
+        masks=opening_masks(name, call),
     )
     assert answer(name, call) == expected
 
 
 def test_the_first_coefficient_of_a_partial_follows_from_big_integers() -> None:
     call = call_of()
-    context = ASKED.digest() + hashlib.sha256(encode(call)).digest()
-    share = scale_element(add_elements([KEYS["m0"].shares[one] for one in NAMES]), lagrange_weights([1, 2, 3, 4, 5], 1))
+    share = scale_element(add_elements([KEYS["m2"].shares[one] for one in NAMES]), lagrange_weights([1, 2, 3, 4, 5], 3))
     s = book.coefficients(share)
     a = book.coefficients(np.array(book.uniform_residues(crs_seed(ASKED)), dtype=np.uint32))
-    flood = derive(KEYS["m0"].noise_key, b"hansa/flood/1" + context)
-    x = book.flood(flood, 0, 32, 0) - book.product(a, s, 0)
-    expected = book.nearest(x % book.Q, book.P)
-    for seed, is_negative in mask_seeds("m0", call):
-        words = [int.from_bytes(expand(seed, 4 * 8192 * 5)[4 * 8192 * k :][:4], "little") % 2**29 for k in range(5)]
-        assert all(word < prime for word, prime in zip(words, book.KEPT, strict=True)), "none was rejected"
-        expected += -book.crt(words, book.KEPT) if is_negative else book.crt(words, book.KEPT)
-    assert book.wire_residues(answer("m0", call), 0, 32, 0) == [expected % prime for prime in book.KEPT]
+    info = b"hansa/flood/1" + ASKED.digest() + hashlib.sha256(encode(call)).digest()
+    x = book.flood(derive(KEYS["m2"].noise_key, info), 0, 32, 0) - book.product(a, s, 0)
+    expected = [book.nearest(x % book.Q, book.P)] * 5
+    for seed, is_negative in opening_masks("m2", call):
+        for k in range(5):
+            word = int.from_bytes(expand(seed, 4 * (8192 * k + 1))[-4:], "little") % 2**29
+            assert word < book.KEPT[k], "none of these words is a rejected one"
+            expected[k] += -word if is_negative else word
+    found = book.wire_residues(answer("m2", call), 0, 32, 0)
+    assert found == [value % prime for value, prime in zip(expected, book.KEPT, strict=True)]
 
 
 @settings(max_examples=5, deadline=None)
@@ -128,7 +132,7 @@ def test_any_threshold_of_the_cohort_opens_it_and_one_less_opens_noise(names: se
 
 
 def test_answers_to_different_calls_do_not_open_together() -> None:
-    """The opening masks are those of one call: four of one call and one of another decode to noise."""
+    """The masks are those of one call: four of one call and one of another decode to noise."""
     calls = [call_of(), call_of(NAMES[:4] + NAMES[5:6], number=1)]
     key = add_elements([KEYS[name].secret for name in NAMES])
     minus = scale_element(key, np.array(book.PRIMES, dtype=np.uint32) - 1)

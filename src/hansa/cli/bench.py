@@ -17,7 +17,7 @@ app = typer.Typer(no_args_is_help=True, help="Measure what a secure sum costs on
 
 @app.callback()
 def _bench() -> None:
-    """Keep `secure-sum` a sub-command."""
+    """Name the group."""
 
 
 @app.command("secure-sum")
@@ -27,7 +27,7 @@ def secure_sum(
     length: Annotated[int, typer.Option(help="Values in the vector.")] = 100_000,
     repeats: Annotated[int, typer.Option(help="Measured sums; two more warm up.")] = 5,
     vectors: Annotated[
-        Path | None, typer.Option(help="Folder of member-0.npy and so on: integer vectors to sum, steps of 2^-16.")
+        Path | None, typer.Option(help="Folder of member-0.npy and so on: integer vectors to sum, steps of 2^-10.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
@@ -47,16 +47,49 @@ def secure_sum(
     for step, seconds in steps.items() if isinstance(steps, dict) else ():
         table.add_row(step, f"{1e3 * seconds:.1f} ms")
     table.add_row("whole", f"{1e3 * float(str(figures['seconds'])):.1f} ms", style="bold")
+    table.add_row("door of a member", f"{1e3 * float(str(figures['member_seconds'])):.1f} ms")
     Console().print(table)
-    for name in ("upload_bytes_per_value", "bytes_per_member", "exact", "transport"):
+    for name in ("upload_bytes_per_value", "bytes_per_member", "coordinator_rss_mib", "exact", "transport"):
         sys.stdout.write(f"{name}: {figures[name]}\n")
     sys.stdout.write("".join(f"not shown: {line}\n" for line in bench.NOT_SHOWN))
+
+
+@app.command("state-channel")
+def state_channel(
+    *,
+    members: Annotated[int, typer.Option(help="Member processes, 3 or more.")] = 10,
+    length: Annotated[int, typer.Option(help="Values in the vector.")] = 500,
+    sums: Annotated[int, typer.Option(help="Measured sums each way; two more warm up.")] = 200,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Run the state channel's sums (two exchanges), one after another and overlapping; check every word."""
+    from hansa.lab import bench
+
+    options = bench.BenchOptions(members, length, sums)
+    with tempfile.TemporaryDirectory(prefix="hansa-bench-") as directory:
+        figures = bench.state_channel(Path(directory), options)
+    if as_json:
+        sys.stdout.write(json.dumps(figures, indent=2) + "\n")
+        return
+    table = Table(title=f"state channel: {length} values, {members} members, {sums} sums each way")
+    for column in ("", "p50", "p90", "p99", "worst"):
+        table.add_column(column, justify="right" if column else "left")
+    for way in ("one_after_another", "in_flight_together"):
+        row = figures[way]
+        cells = (
+            [f"{1e3 * row[name]:.1f} ms" for name in ("p50", "p90", "p99", "worst")] if isinstance(row, dict) else []
+        )
+        table.add_row(way.replace("_", " "), *cells)
+    Console().print(table)
+    for name in ("steps", "member_seconds", "coordinator_rss_mib", "exact", "transport"):
+        sys.stdout.write(f"{name}: {figures[name]}\n")
 
 
 @app.command("coordinator", hidden=True)
 def coordinator(
     directory: Annotated[Path, typer.Argument(help="The coordinator's folder.")],
     sums: Annotated[int, typer.Argument(help="Sums to ask for.")],
+    in_flight: Annotated[int, typer.Option(help="Sums at a time.")] = 1,
 ) -> None:
     """Be the coordinator of a bench."""
     from hansa.federation.coordinator_service import start_server
@@ -66,7 +99,7 @@ def coordinator(
     node = load_node(directory)
     server = start_server(node)
     try:
-        done = run_until_signal(lambda: run_bench_coordinator(node, sums=sums))
+        done = run_until_signal(lambda: run_bench_coordinator(node, sums=sums, in_flight=in_flight))
     finally:
         if server is not None:
             server.stop()

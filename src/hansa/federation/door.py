@@ -73,6 +73,7 @@ class MemberDoor:
         store: The member's durable facts.
         statistic: Computes what manifests ask for.
         clock: Returns ns UTC.
+        measured: Told a session and how many seconds went from its statistic to its signed upload, the disk left out.
     """
 
     def __init__(
@@ -84,6 +85,7 @@ class MemberDoor:
         store: MemberStore,
         statistic: Statistic,
         clock: Callable[[], int],
+        measured: Callable[[str, float], None] = lambda _session, _seconds: None,
     ) -> None:
         self._name = name
         self._limits = limits
@@ -91,6 +93,7 @@ class MemberDoor:
         self._store = store
         self._statistic = statistic
         self._clock = clock
+        self._measured = measured
         self.seconds = 0.0  # from the newest statistic to its signed upload, the disk left out
 
     def upload(self, manifest: Manifest, purpose: PurposeLimit, keys: EpochKeys) -> bytes:
@@ -126,6 +129,7 @@ class MemberDoor:
         body = seal_envelope(upload, sender=self._name, signer=self._signer)
         now_ns = self._clock()
         self.seconds = (now_ns - begun_ns) / 1e9
+        self._measured(manifest.session, self.seconds)
         with self._store.transaction():
             for period, charge in charges.items():
                 self._store.charge(label, purpose=manifest.purpose, period=period, charge=charge, time_ns=now_ns)

@@ -117,7 +117,8 @@ class MemberNode:
             StoreError: The member's facts cannot be written; the node stops rather than forget.
             TransportError: The server refuses for good.
         """
-        await self._send(transport, attempt_label(0), "setup", self._epoch.setup_message())
+        for said in self.first_words():
+            await self._send(transport, *said)
         queue: asyncio.Queue[Message] = asyncio.Queue(maxsize=64)
         reader = asyncio.create_task(_forward(transport.board(), queue))
         try:
@@ -128,6 +129,10 @@ class MemberNode:
         finally:
             reader.cancel()
             await asyncio.gather(reader, return_exceptions=True)
+
+    def first_words(self) -> list[Outgoing]:
+        """Return what a node says before it has read anything: its set-up, the same bytes after every restart."""
+        return [(attempt_label(0), "setup", self._epoch.setup_message())]
 
     async def _next(self, queue: asyncio.Queue[Message], reader: asyncio.Task[None], transport: Transport) -> Message:
         """Return the next message; when none is waiting, do what can wait."""

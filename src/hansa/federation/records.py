@@ -159,7 +159,7 @@ class Records:
             cursor = self._connection.execute(statement, values)
             names = [column[0] for column in cursor.description]
             return [dict(zip(names, row, strict=True)) for row in cursor]
-        except sqlite3.Error as error:
+        except (sqlite3.Error, UnicodeError) as error:  # the latter where names in a damaged schema are no text
             raise StoreError(f"records: {error}") from error
 
     def _write(self, statement: str, *values: object) -> bool:

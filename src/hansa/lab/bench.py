@@ -1,5 +1,6 @@
 """A secure sum under the clock: real processes, mutual TLS, durable streams, the real door, every result recomputed.
 
+All three layers: the sums are noised, masked and encrypted, and opened by as many decryptors as the constitution wants.
 Each process of the bench is a whole node (`hansa bench coordinator`, `hansa bench member`); only the statistic is
 made up: a vector that follows from the member's name and the manifest, or is given in a file, so that the one who
 started the bench, and holds all their folders, can add up vectors and noise shares again and compare every word with
@@ -14,6 +15,11 @@ what was published.
 | publish | then | the last member has checked the result; closing the session on disk follows |
 
 All nodes run on one machine, so their clocks and the stream's are one; `seconds` is the sum of the steps.
+`member_seconds` is what the door takes: from the statistic to the signed upload, before the durable write.
+
+The state channel's sums have two exchanges: no step `agree`. They are measured one after another, each after a pause,
+and in flight together, as many as the coordinator lets overlap: from the instant it turns to a sum until the last
+member has checked the result.
 
 Guarantees: a result that differs in one word from the recomputed one, or noise beyond 7 sigma, ends the bench with an
 error. Does NOT show: see `NOT_SHOWN`.
@@ -21,52 +27,43 @@ error. Does NOT show: see `NOT_SHOWN`.
 
 from __future__ import annotations
 
-import hashlib
-import math
-import os
 import statistics
-import time
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from hansa.crypto.prg import derive
-from hansa.crypto.sampling import GaussianTable, sample
-from hansa.errors import ConfigurationError, ProtocolError
-from hansa.federation.node import load_node
-from hansa.federation.rules import limits_of
-from hansa.federation.store import MemberStore
+from hansa.errors import ConfigurationError
+from hansa.federation.coordinator import WINDOW
 from hansa.governance.constitution import Constitution, Deadlines, Market, Party, Purpose, Schedule, Sums, check
 from hansa.lab.alliance import COORDINATOR, Alliance, found
-from hansa.lab.bench_nodes import BAR_SECONDS, PURPOSE, VALUE_BOUND, VECTOR_FILE, member_vector
-from hansa.protocol.encoding import share_sigma
+from hansa.lab.bench_evidence import (
+    STEPS,
+    disk_sync_seconds,
+    egress_bytes,
+    instants,
+    member_seconds,
+    peak_mib,
+    verify,
+)
+from hansa.lab.bench_nodes import BAR_SECONDS, PURPOSE, VALUE_BOUND, VECTOR_FILE, compile_kernels
 from hansa.protocol.privacy import noise_multiplier_for
-from hansa.protocol.session import facts_label
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
     from pathlib import Path
 
-    from jaxtyping import Int64
-
-    from hansa.federation.records import Records
-    from hansa.protocol.limits import Limits
-
-STEPS: Final = ("announce", "upload", "agree", "open", "publish")
 WARM_UPS: Final = 2
 TRANSPORT: Final = "NATS JetStream, loopback, mutual TLS 1.3, file streams with sync_interval always"
 NOT_SHOWN: Final = (
     "networks: every node is on this machine and shares its cores",
     "drop-outs: every member answers; a missing one costs the upload deadline and a recovery",
     "set-up of the epoch and of processes: both are over before the first measured sum",
-    "the ring-LWE layer: sums are masked and noised",
 )
 _SCALE: Final = 2**10
 _EPSILON: Final = 8.0
 _DELTA: Final = 1e-6
-_MAX_SIGMAS: Final = 7.0  # of a million values one lies beyond in 400,000 runs
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +94,9 @@ class BenchOptions:
         return self.repeats + WARM_UPS
 
 
-def bench_constitution(keys: Mapping[str, str], coordinator_key: str, *, length: int, sums: int) -> Constitution:
+def bench_constitution(
+    keys: Mapping[str, str], coordinator_key: str, *, length: int, sums: int, exchanges: int = 3
+) -> Constitution:
     """Return a constitution with the one purpose `bench`, whose yearly budget pays for `sums` sums.
 
     Args:
@@ -105,6 +104,7 @@ def bench_constitution(keys: Mapping[str, str], coordinator_key: str, *, length:
         coordinator_key: Identity key of the coordinator.
         length: Values in a vector.
         sums: Sums that the budget must pay for.
+        exchanges: 3, or 2 as the state channel's sums.
 
     Raises:
         ConfigurationError: The numbers contradict each other.
@@ -114,7 +114,7 @@ def bench_constitution(keys: Mapping[str, str], coordinator_key: str, *, length:
     purpose = Purpose(
         values=length,
         values_per_bar=0,
-        exchanges=3,
+        exchanges=exchanges,
         value_bound=VALUE_BOUND,
         scale=_SCALE,
         sensitivity=1.0,
@@ -150,13 +150,14 @@ def secure_sum(directory: Path, options: BenchOptions, vectors: Path | None = No
     Args:
         directory: Folder for the alliance; it stays.
         options: What is measured.
-        vectors: Folder with `member-0.npy` and so on: integers, in steps of 2^-16, that the members sum each time;
+        vectors: Folder with `member-0.npy` and so on: integers, in steps of 2^-10, that the members sum each time;
             None for vectors that follow from name and manifest.
 
     Returns:
-        `seconds` (median), `seconds_all`, `steps` (medians, seconds), `upload_bytes_per_value`, `bytes_per_member` (a
-        sum's messages of one member), `disk_sync_seconds` (4 KiB to this disk, median), `noise_sigmas` (largest
-        seen), `exact`, and what was asked for.
+        `seconds` (median), `seconds_all`, `steps` (medians, seconds), `member_seconds` (at the door, median of all
+        members' sums), `upload_bytes_per_value`, `bytes_per_member` (a sum's messages of one member),
+        `coordinator_rss_mib` and `member_rss_mib` (peaks; the largest member's), `disk_sync_seconds` (4 KiB, median),
+        `noise_sigmas` (largest seen), `exact`, and what was asked for.
 
     Raises:
         ConfigurationError: A file has no such vector.
@@ -168,30 +169,101 @@ def secure_sum(directory: Path, options: BenchOptions, vectors: Path | None = No
     alliance = found(directory, PURPOSE, dict.fromkeys(names, ()), constitution)
     if vectors is not None:
         _place_vectors(alliance, vectors, options.length)
-    try:
-        alliance.start(COORDINATOR, ["bench", "coordinator", str(directory / COORDINATOR), str(options.sums)])
-        for name in names:
-            alliance.start(name, ["bench", "member", str(directory / name)])
-        alliance.wait(seconds=120.0 + 5.0 * options.sums)
-    finally:
-        alliance.stop()
-    rounds = range(WARM_UPS, options.sums)
-    instants = _instants(alliance, options.sums)
-    spans = [dict(zip(STEPS, np.diff(instants[place]) / 1e9, strict=True)) for place in rounds]
-    seconds = [float(instants[place][-1] - instants[place][0]) / 1e9 for place in rounds]
+    _run(alliance, options.sums, in_flight=1)
+    found_instants = instants(alliance, options.sums)[WARM_UPS:]
+    spans = [dict(zip(STEPS, np.diff(one) / 1e9, strict=True)) for one in found_instants]
+    seconds = [float(one[-1] - one[0]) / 1e9 for one in found_instants]
     return {
         "seconds": round(statistics.median(seconds), 4),
         "seconds_all": [round(one, 4) for one in seconds],
         "steps": {step: round(float(statistics.median(span[step] for span in spans)), 4) for step in STEPS},
-        **_bytes(alliance, options),
-        "disk_sync_seconds": round(_disk_sync_seconds(directory), 6),
-        "noise_sigmas": round(max(_verify(alliance, place) for place in range(options.sums)), 2),
+        "member_seconds": round(member_seconds(alliance, first=WARM_UPS), 5),
+        **egress_bytes(alliance, length=options.length, sums=options.sums),
+        **_memory(alliance),
+        "disk_sync_seconds": round(disk_sync_seconds(directory), 6),
+        "noise_sigmas": round(max(verify(alliance, place) for place in range(options.sums)), 2),
         "exact": True,
         "members": options.members,
         "length": options.length,
         "repeats": options.repeats,
         "transport": TRANSPORT,
         "not_shown": list(NOT_SHOWN),
+    }
+
+
+def state_channel(directory: Path, options: BenchOptions) -> dict[str, object]:
+    """Run sums of two exchanges in a new folder, one after another and then in flight together; return the figures.
+
+    Args:
+        directory: Folder for the two alliances; they stay.
+        options: What is measured; `repeats` sums each way.
+
+    Returns:
+        By way: `p50`, `p90`, `p99` and `worst` seconds from the coordinator's turning to a sum until the last member
+        has checked the result, and `sums_a_second`; `steps` (medians one after another, seconds), `exact`, and what
+        was asked for.
+
+    Raises:
+        ProtocolError: A published sum is not the sum of what went in.
+        TransportError: A process failed or the time is over.
+    """
+    figures: dict[str, object] = {}
+    for way, in_flight in (("one_after_another", 1), ("in_flight_together", WINDOW)):
+        names = [f"m{place:02d}" for place in range(options.members)]
+        constitution = partial(bench_constitution, length=options.length, sums=options.sums, exchanges=2)
+        alliance = found(directory / way, PURPOSE, dict.fromkeys(names, ()), constitution)
+        _run(alliance, options.sums, in_flight=in_flight)
+        measured = np.array(instants(alliance, options.sums)[WARM_UPS:])
+        seconds = (measured[:, -1] - measured[:, 0]) / 1e9
+        percentiles = {f"p{part}": round(float(np.percentile(seconds, part)), 4) for part in (50, 90, 99)}
+        span = float(measured[:, -1].max() - measured[:, 0].min()) / 1e9
+        figures[way] = {
+            **percentiles,
+            "worst": round(float(seconds.max()), 4),
+            "sums_a_second": round(len(seconds) / span, 2),
+        }
+        if in_flight == 1:
+            medians = np.median(np.diff(measured, axis=1), axis=0) / 1e9
+            steps = {step: round(float(one), 4) for step, one in zip(STEPS, medians, strict=True)}
+            figures["steps"] = {step: steps[step] for step in STEPS if step != "agree"}
+            figures |= {"member_seconds": round(member_seconds(alliance, first=WARM_UPS), 5), **_memory(alliance)}
+        for place in range(options.sums):
+            verify(alliance, place)
+    return {
+        **figures,
+        "disk_sync_seconds": round(disk_sync_seconds(directory), 6),
+        "exact": True,
+        "members": options.members,
+        "length": options.length,
+        "sums": options.repeats,
+        "in_flight": WINDOW,
+        "transport": TRANSPORT,
+    }
+
+
+def _run(alliance: Alliance, sums: int, *, in_flight: int) -> None:
+    """Run an alliance's processes until the coordinator has asked for every sum, then stop them.
+
+    Raises:
+        TransportError: A process failed or the time is over.
+    """
+    compile_kernels()  # once, not in every process at the same time
+    directory = alliance.directory
+    try:
+        arguments = ["bench", "coordinator", str(directory / COORDINATOR), str(sums), "--in-flight", str(in_flight)]
+        alliance.start(COORDINATOR, arguments)
+        for name in alliance.members:
+            alliance.start(name, ["bench", "member", str(directory / name)])
+        alliance.wait(seconds=120.0 + 10.0 * len(alliance.members) + 5.0 * sums)
+    finally:
+        alliance.stop()
+
+
+def _memory(alliance: Alliance) -> dict[str, object]:
+    members = [peak_mib(alliance, name) for name in alliance.members]
+    return {
+        "coordinator_rss_mib": round(peak_mib(alliance, COORDINATOR), 1),
+        "member_rss_mib": round(max(members), 1),
     }
 
 
@@ -213,116 +285,3 @@ def _place_vectors(alliance: Alliance, vectors: Path, length: int) -> None:
                 f"got {steps.dtype} of shape {steps.shape}"
             )
         np.save(alliance.directory / name / VECTOR_FILE, steps / _SCALE)
-
-
-def _instants(alliance: Alliance, sums: int) -> list[Int64[np.ndarray, " instant"]]:
-    """Return the six instants between which the steps of each sum lie, ns UTC."""
-    asked, seen = np.zeros(sums, dtype=np.int64), np.zeros(sums, dtype=np.int64)
-    for name in alliance.members:
-        records = alliance.records(name)
-        for place in range(sums):
-            asked[place] = max(asked[place], _instant(records, f"asked-{place}"))
-            seen[place] = max(seen[place], _opened(records, place)["seen_ns"])
-        records.close()
-    records = alliance.records(COORDINATOR)
-    rows = records.rows("SELECT round, cohort_ns, call_ns, closed_ns FROM session ORDER BY round")
-    turned = [_instant(records, f"turned-{place}") for place in range(sums)]
-    records.close()
-    return [
-        np.array([turned[place], asked[place], *list(row.values())[1:], seen[place]], dtype=np.int64)
-        for place, row in enumerate(rows)
-    ]
-
-
-def _bytes(alliance: Alliance, options: BenchOptions) -> dict[str, object]:
-    """Return what left the members, by their own egress records."""
-    uploads, total = [], 0
-    for name in alliance.members:
-        store = MemberStore(alliance.directory / name / "node" / "facts.sqlite")
-        rows = [row for row in store.egress() if "/r" in row.session]
-        store.close()
-        uploads += [row.size for row in rows if row.step == "upload"]
-        total += sum(row.size for row in rows)
-    return {
-        "upload_bytes_per_value": round(statistics.mean(uploads) / options.length, 4),
-        "bytes_per_member": round(total / (options.members * options.sums)),
-    }
-
-
-def _disk_sync_seconds(directory: Path) -> float:
-    """Return how long a write of 4 KiB takes to reach the disk under `directory`: a sum waits for about ten of them."""
-    seconds = []
-    with (directory / "sync").open("wb", buffering=0) as file:
-        for _ in range(15):
-            begin = time.perf_counter()
-            file.write(bytes(4096))
-            os.fsync(file.fileno())
-            seconds.append(time.perf_counter() - begin)
-    return statistics.median(seconds)
-
-
-def _verify(alliance: Alliance, place: int) -> float:
-    """Recompute a sum from the members' vectors and noise; return its largest noise, in standard deviations.
-
-    Raises:
-        ProtocolError: What a member saw is another sum, or the noise is not of the size that was agreed.
-    """
-    node = load_node(alliance.directory / COORDINATOR)
-    limits = limits_of(node.constitution)
-    seen = {}
-    for name in alliance.members:
-        records = alliance.records(name)
-        opened = _opened(records, place)
-        records.close()
-        seen[(opened["digest"], tuple(opened["cohort"]), opened["sha256"])] = name
-    if len(seen) != 1:
-        raise ProtocolError(f"bench: sum {place}: members saw different results: {sorted(seen.values())}")
-    (digest, cohort, sha256), *_ = seen
-    values, noise = _ingredients(alliance, limits, digest=bytes.fromhex(digest), cohort=cohort, epoch=node.epoch)
-    if hashlib.sha256((values + noise).tobytes()).hexdigest() != sha256:
-        raise ProtocolError(f"bench: sum {place}: the published words are not the sum of vectors and noise")
-    sigma = share_sigma(limits.purposes[PURPOSE], limits, length=values.size) * math.sqrt(len(cohort))
-    largest = float(np.abs(noise).max()) / sigma
-    if not largest < _MAX_SIGMAS:
-        raise ProtocolError(f"bench: sum {place}: noise of {largest:.1f} standard deviations")
-    return largest
-
-
-def _ingredients(
-    alliance: Alliance, limits: Limits, *, digest: bytes, cohort: Sequence[str], epoch: str
-) -> tuple[Int64[np.ndarray, " value"], Int64[np.ndarray, " value"]]:
-    """Return the sums of the cohort's rounded vectors and of its noise shares, in steps."""
-    purpose = limits.purposes[PURPOSE]
-    length = purpose.values
-    table = GaussianTable.build(share_sigma(purpose, limits, length=length))
-    values, noise = np.zeros(length, dtype=np.int64), np.zeros(length, dtype=np.int64)
-    for name in cohort:
-        store = MemberStore(alliance.directory / name / "node" / "facts.sqlite")
-        key = store.fact(facts_label(epoch, "noise"))
-        store.close()
-        if key is None:
-            raise ProtocolError(f"bench: {name} has no noise key")
-        values += np.rint(member_vector(alliance.directory / name, name, digest, length) * purpose.scale).astype(
-            np.int64
-        )
-        noise += sample(table, length, derive(key, b"hansa/noise/1" + digest))
-    return values, noise
-
-
-def _opened(records: Records, place: int) -> dict[str, Any]:
-    """Return what a member noted of a sum that it saw opened.
-
-    Raises:
-        ProtocolError: It saw none.
-    """
-    opened = records.get(f"opened-{place}")
-    if not isinstance(opened, dict):
-        raise ProtocolError(f"bench: sum {place}: a member has not seen its result")
-    return opened
-
-
-def _instant(records: Records, name: str) -> int:
-    found_ns = records.get(name)
-    if not isinstance(found_ns, int):
-        raise ProtocolError(f"bench: a node has not noted the instant {name}")
-    return found_ns

@@ -8,19 +8,26 @@ from __future__ import annotations
 import hashlib
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from hansa.crypto.encryption import add_ciphertext, decode, empty_total, encrypt, partial_decryption
+from hansa.crypto.lanes import pack, unpack
+from hansa.crypto.prg import add_limb_masks
+from hansa.crypto.sampling import GaussianTable, add_sample
 from hansa.federation.coordinator_service import run_coordinator
 from hansa.federation.door import Contribution
 from hansa.federation.records import Records
 from hansa.federation.running_sum import Request
 from hansa.federation.taking_part import take_part
+from hansa.protocol.dealing import deal, dealt_share, probe_share
+from hansa.protocol.encoding import quantise
+from hansa.protocol.limits import PurposeLimit
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from jaxtyping import Float
 
@@ -34,6 +41,7 @@ BAR_SECONDS: Final = 300
 VALUE_BOUND: Final = 32.0
 VECTOR_FILE: Final = "vector.npy"
 PATIENCE_SECONDS: Final = 60.0
+PEAK_FACT: Final = "peak_rss_bytes"
 _SPAN_NS: Final = 1_700_000_100_000_000_000
 _QUIET_NS: Final = 300_000_000  # between two sums
 
@@ -63,6 +71,7 @@ class KnownVectors:
             "sha256": hashlib.sha256(aggregate.steps.tobytes()).hexdigest(),
         }
         self.records.put(f"opened-{manifest.round}", opened)
+        self.records.put(PEAK_FACT, peak_rss_bytes())
 
     def settle(self) -> None:
         """Nothing waits."""
@@ -75,23 +84,30 @@ class QuietPlanner:
     Args:
         records: The coordinator's published records.
         sums: How many.
+        in_flight: With more than one, so many are under way at a time, without silence between them.
     """
 
     records: Records
     sums: int
+    in_flight: int = 1
     _planned: int = 0
     _idle_since_ns: int | None = None
 
     def __call__(self, node: CoordinatorNode, now_ns: int) -> Sequence[Request] | None:
         """Return the next sum, nothing yet, or None at the end."""
+        if self.in_flight > 1:
+            if self._planned == self.sums:
+                return None
+            return self._next() if self._planned - len(node.done) < self.in_flight else ()
         if not node.is_done:
             return ()
         if self._idle_since_ns is None:
             self._idle_since_ns = now_ns
         if now_ns - self._idle_since_ns < _QUIET_NS:
             return ()
-        if self._planned == self.sums:
-            return None
+        return None if self._planned == self.sums else self._next()
+
+    def _next(self) -> Sequence[Request]:
         request = Request(self._planned, 0, PURPOSE, self._planned, _SPAN_NS, _SPAN_NS)
         self.records.put(f"turned-{self._planned}", time.time_ns())
         self._planned, self._idle_since_ns = self._planned + 1, None
@@ -112,16 +128,45 @@ def known_vector(name: str, digest: bytes, length: int) -> Float[np.ndarray, " v
     return np.random.default_rng(seed).uniform(-VALUE_BOUND, VALUE_BOUND, length)
 
 
-async def run_bench_coordinator(node: Node, *, sums: int) -> bool:
-    """Ask for `sums` sums, one after another; return whether every one was published.
+def compile_kernels() -> None:
+    """Run every compiled part of a sum and of a set-up once, so that the processes find it compiled."""
+    seed = bytes(32)
+    purpose = PurposeLimit(
+        values=1, values_per_bar=0, exchanges=3, value_bound=1.0, scale=1, sensitivity=1.0, noise_multiplier=1.0,
+        period="year", epsilon=1.0, delta=1e-6,
+    )  # fmt: skip
+    share = dealt_share(deal(seed, holders=("a", "b"), threshold=1).seeds["a"], b"")
+    probe_share(share, seed)
+    steps = quantise(np.zeros(6), purpose)
+    add_sample(steps, GaussianTable.build(4.0), seed)
+    for is_wide in (False, True):
+        limbs = pack(steps, is_wide=is_wide)
+        add_limb_masks(limbs, [(seed, False), (seed, True)])
+        total = empty_total(limbs.shape[1])
+        add_ciphertext(total, encrypt(limbs, secret=share, crs_seed=seed, error_seed=seed))
+        masks = [(seed, True)]
+        size = total.shape[1]
+        add_ciphertext(total, partial_decryption(size, share=share, crs_seed=seed, flood_seed=seed, masks=masks))
+        unpack(decode(total).limbs, len(steps), is_wide=is_wide)
+
+
+def peak_rss_bytes() -> int:
+    """Return the largest resident memory of this process so far (Linux: `VmHWM`, which a parent's memory is not in)."""
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    return 1024 * int(status.partition("VmHWM:")[2].split()[0])
+
+
+async def run_bench_coordinator(node: Node, *, sums: int, in_flight: int = 1) -> bool:
+    """Ask for `sums` sums, `in_flight` at a time; return whether every one was published.
 
     Raises:
         TransportError: The server cannot be reached or refuses for good.
     """
     records = Records(node.records_path)
     try:
-        return await run_coordinator(node, programme=(), planner=QuietPlanner(records, sums))
+        return await run_coordinator(node, programme=(), planner=QuietPlanner(records, sums, in_flight))
     finally:
+        records.put(PEAK_FACT, peak_rss_bytes())
         records.close()
 
 
