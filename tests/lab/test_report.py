@@ -367,9 +367,9 @@ def test_alerts_after_the_onset_are_said_to_be_after_it() -> None:
     assert "0 of 1 onsets" in words[1]
 
 
-def test_limits_name_masks_cap_observer_and_assumptions() -> None:
+def test_limits_name_colluders_cap_observer_and_assumptions() -> None:
     words = " ".join(limits(read(small())))
-    for part in ("Masks alone", "influence cap", "observer that sees everything", "simulated", "1.0 days"):
+    for part in ("members collude", "influence cap", "observer that sees everything", "simulated", "1.0 days"):
         assert part in words
     real = " ".join(limits(read({key: one for key, one in small().items() if key != "scenario"})))
     assert "public" in real

@@ -85,8 +85,8 @@ def limits(reading: Reading) -> list[str]:
         ),
         "All processes ran on one machine. Keys, certificates and folders were apart; hosts and operators were not.",
         (
-            "Masks alone: a coordinator that falsely calls a member dropped can open that member's upload, up to the "
-            "member's own share of the noise. The layer that closes this is not in this version."
+            "Three layers stand against a lying coordinator (noise, masks, encryption); all of them trust that at most "
+            "the constitution's number of members collude with it, and that no member's disk is rolled back."
         ),
     ]
     if any(one.unit.startswith("client") for one in reading.budgets):
