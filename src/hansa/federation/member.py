@@ -164,7 +164,7 @@ class MemberNode:
         """Add the oldest sum that waits for it again; return whether there was one."""
         subjects = self.readding.wanted()
         if subjects:
-            bodies = await asyncio.gather(*(transport.fetch(subject) for subject in subjects))
+            bodies = await asyncio.gather(*(self._fetched(transport, subject) for subject in subjects))
             self.readding.collected(dict(zip(subjects, bodies, strict=True)))
         return bool(subjects)
 
@@ -208,14 +208,17 @@ class MemberNode:
                 return []
 
     async def _collect(self, transport: Transport) -> None:
-        """Fetch what the set-up waits for; what its sender spoilt is as good as not sent."""
+        """Fetch what the set-up waits for."""
         for subject in self.wanted():
-            try:
-                body = await transport.fetch(subject)
-            except MessageError as error:
-                self._records.note(self._clock(), subject.session, subject.step, f"{type(error).__name__}: {error}")
-                body = None
-            await self._publish(transport, self.collected(subject, body))
+            await self._publish(transport, self.collected(subject, await self._fetched(transport, subject)))
+
+    async def _fetched(self, transport: Transport, subject: Subject) -> bytes | None:
+        """Return what stands under a subject; what its sender spoilt is as good as not sent."""
+        try:
+            return await transport.fetch(subject)
+        except MessageError as error:
+            self._records.note(self._clock(), subject.session, subject.step, f"{type(error).__name__}: {error}")
+            return None
 
     async def _send(self, transport: Transport, session: str, step: str, body: bytes) -> None:
         with self._store.transaction():
