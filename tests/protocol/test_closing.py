@@ -17,7 +17,7 @@ WORD = Closed(DEAD.digest())
 
 def closures() -> Closures:
     found = Closures(RULES)
-    found.died(DEAD)
+    found.know(DEAD)
     return found
 
 
@@ -40,17 +40,17 @@ def test_the_manifest_comes_back_once_with_the_statement_that_makes_enough() -> 
     assert found.add("m6", DEAD.session, from_member("m6", WORD)) is None
 
 
-def test_a_death_that_is_told_twice_forgets_no_statement() -> None:
+def test_a_session_that_is_told_twice_forgets_no_statement() -> None:
     found = closures()
     for place in range(4):
         found.add(f"m{place}", DEAD.session, from_member(f"m{place}", WORD))
-    found.died(DEAD)
+    found.know(DEAD)
     assert found.add("m4", DEAD.session, from_member("m4", WORD)) == DEAD
 
 
 def test_statements_that_prove_nothing_are_refused() -> None:
     found = closures()
-    with pytest.raises(RefusedError, match="before its death"):
+    with pytest.raises(RefusedError, match="do not know the session"):
         found.add("m0", "r9-9-gram-a1", from_member("m0", WORD))
     with pytest.raises(MessageError, match="another manifest"):
         found.add("m0", DEAD.session, from_member("m0", Closed(bytes(32))))

@@ -259,6 +259,7 @@ class MemberNode:
             facts=self._store,
         )
         self._sessions[subject.session] = session
+        self._closures.know(manifest)
         self._records.session(manifest, "announce", message.time_ns)
         body = session.upload(self._door, announced_ns=message.time_ns, now_ns=self._clock())
         self._record_budgets(session.manifest)
@@ -280,7 +281,11 @@ class MemberNode:
 
     def _on_result(self, subject: Subject, message: Message) -> list[tuple[str, bytes]]:
         session = self._session(subject)
-        aggregate = session.on_result(message.body)
+        try:
+            aggregate = session.on_result(message.body)
+        except EquivocationError:
+            self.readding.distrust(subject.session)
+            raise
         self._records.put(f"sum/{subject.session}", hashlib.sha256(aggregate.steps.tobytes()).hexdigest())
         self._learner.receive(aggregate)
         self.readding.note(session)
@@ -296,13 +301,14 @@ class MemberNode:
             raise ProtocolError(f"{subject.session}: a death notice of another manifest")
         session.close()
         self._records.died(subject.session, reason=died.reason, time_ns=message.time_ns)
-        self._closures.died(session.manifest)
         self._end(subject)
         return [] if session.has_opened else [("closed", session.closed_statement())]
 
     def _on_closed(self, subject: Subject, message: Message) -> list[tuple[str, bytes]]:
         manifest = self._closures.add(subject.sender, subject.session, message.body)
         if manifest is not None:
+            if subject.session in self._sessions:
+                self._sessions[subject.session].close()
             self._store.release_charges(facts_label(self._epoch_label, subject.session))
             self._record_budgets(manifest)
         return []

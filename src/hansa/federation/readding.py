@@ -66,9 +66,14 @@ class Readding:
         session = self._facts.fact(_DISTRUST)
         if session is not None:
             raise RefusedError(
-                f"the coordinator published another sum than the uploads of {session.decode()} add up to; "
+                f"the coordinator published a wrong sum, or two, in {session.decode()}; "
                 "this member takes part in nothing more until its operator has settled that"
             )
+
+    def distrust(self, session: str) -> None:
+        """Keep that the coordinator has published a wrong sum, or two, in a session."""
+        if self._facts.fact(_DISTRUST) is None:
+            self._facts.remember(_DISTRUST, session.encode())
 
     def note(self, session: MemberSession) -> None:
         """Note a session whose result has come, if this member is one of those that add it again."""
@@ -101,8 +106,7 @@ class Readding:
                 limits=self._limits,
             )
         except ProtocolError as error:
-            if self._facts.fact(_DISTRUST) is None:
-                self._facts.remember(_DISTRUST, session.encode())
+            self.distrust(session)
             self._judge(session, error)
         except HansaError as error:
             self._judge(session, error)

@@ -28,7 +28,7 @@ def statements_needed(participants: int, limits: Limits) -> int:
 
 
 class Closures:
-    """The statements about the sessions that died.
+    """The statements about sessions; one counts whether it comes before the death notice or after.
 
     Args:
         limits: The constitution's limits.
@@ -36,23 +36,23 @@ class Closures:
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
-        self._dead: dict[str, tuple[Manifest, set[str]]] = {}
+        self._known: dict[str, tuple[Manifest, set[str]]] = {}
 
-    def died(self, manifest: Manifest) -> None:
-        """Note a session whose death notice has come."""
-        self._dead.setdefault(manifest.session, (manifest, set()))
+    def know(self, manifest: Manifest) -> None:
+        """Note a session's manifest: statements about it count from now on."""
+        self._known.setdefault(manifest.session, (manifest, set()))
 
     def add(self, sender: str, session: str, body: bytes) -> Manifest | None:
         """Take a member's statement; return the manifest once, when this one makes enough of them.
 
         Raises:
-            RefusedError: The session has not died here.
+            RefusedError: The session is not known here.
             MessageError: It is of another manifest, or not of a participant.
             SignatureError: It is not signed by that member.
         """
-        if session not in self._dead:
-            raise RefusedError(f"{session}: a statement that it is closed, before its death")
-        manifest, said = self._dead[session]
+        if session not in self._known:
+            raise RefusedError(f"{session}: a statement that it is closed; we do not know the session")
+        manifest, said = self._known[session]
         if sender not in manifest.participants:
             raise MessageError(f"{session}: {sender[:40]} is not a participant")
         statement = open_envelope(body, Closed, sender=sender, key=self._limits.keys[sender])

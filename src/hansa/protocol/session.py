@@ -323,6 +323,7 @@ class MemberSession:
 
         Raises:
             ProtocolError: It is of a cohort other than the one that was published and called.
+            EquivocationError: Another sum was published to us before.
         """
         result = self._open(body, Result, limit=result_limit(self.manifest, self._limits))
         if self.cohort is None or result.root != self.cohort.root() or result.members != self.cohort.members:
@@ -331,6 +332,7 @@ class MemberSession:
             raise ProtocolError(f"result of {self.manifest.session}: nobody was called to open it")
         wide = is_wide(self.purpose, self._limits, length=self.manifest.length)
         steps = sum_from_bytes(result.steps, self.manifest.length, is_wide=wide)
+        self._facts.remember(f"{self._label}/result", hashlib.sha256(result.steps).digest())
         self.result = result
         self.close()
         return Aggregate(self.manifest, result.members, steps)
