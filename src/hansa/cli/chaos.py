@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 import logging
 import sys
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 def chaos(
@@ -26,9 +30,8 @@ def chaos(
     from hansa.lab.chaos import BAD, run_chaos
     from hansa.lab.chaos_verdict import VERDICTS
 
-    logging.getLogger("hansa").setLevel(logging.ERROR)  # refusals are what a run is for
     numbers = range(run, run + runs)
-    with Progress(console=Console(stderr=True), disable=as_json) as progress:
+    with _quiet(), Progress(console=Console(stderr=True), disable=as_json) as progress:
         task = progress.add_task("runs", total=runs)
         figures = run_chaos(seed, numbers, keep=keep, progress=lambda _outcome: progress.advance(task))
     if as_json:
@@ -50,3 +53,15 @@ def chaos(
         sys.stdout.write("".join(f"not shown: {line}\n" for line in (not_shown if isinstance(not_shown, list) else ())))
     if any(figures[verdict] for verdict in BAD):
         raise typer.Exit(1)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the log from telling refusals: they are what a run is for."""
+    logger = logging.getLogger("hansa")
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
