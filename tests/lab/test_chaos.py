@@ -91,6 +91,7 @@ def test_an_edited_sum_is_found_out_by_members_and_wrong_where_they_do_not_add_a
     (tmp_path / "bad").mkdir()
     assert play(plan(EDITING), tmp_path / "good").findings == ()
     monkeypatch.setattr(Readding, "note", lambda _self, _session: None)
+    monkeypatch.setattr(Readding, "distrust", lambda _self, _session: None)  # nor notice a second sum
     outcome = play(plan(EDITING), tmp_path / "bad", keep=tmp_path / "kept")
     assert outcome.verdicts == ("wrong",)
     assert (tmp_path / "kept" / "run-0" / "transcript.jsonl").exists()
