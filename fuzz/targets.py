@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import base64
 import functools
+import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -92,7 +93,9 @@ def envelope(data: bytes) -> None:
 def payload(kind: type[Payload], data: bytes) -> None:
     """Sign the input as a payload of a type, open it, and go on to what a node does with it first."""
     media = kind.media_type()
-    body = msgspec.msgpack.encode(RawPayload(media, "m00", data, _own_key().sign(pae(media, data))))
+    body = msgspec.msgpack.encode(
+        RawPayload(media, "m00", data, _own_key().sign(pae(media, hashlib.sha256(data).digest())))
+    )
     found = open_envelope(body, kind, sender="m00", key=key("m00").public)
     if msgspec.msgpack.decode(encode(found), type=kind) != found:
         raise AssertionError("a payload that was read is not the one that is written again")

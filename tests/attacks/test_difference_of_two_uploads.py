@@ -105,7 +105,7 @@ def test_a_rolled_back_member_under_another_manifest_gives_two_closed_uploads() 
 
 
 def test_what_a_full_rollback_gives_is_the_difference_of_the_data_of_two_times() -> None:
-    """Not covered: same manifest, whole disk rolled back, and data that changed in between."""
+    """Not covered by the encryption: same manifest, whole disk rolled back, data changed; noise differs at the door."""
     table = Table(RULES, ASKED)
     before, after = steps_of("m0", LENGTH), steps_of("m0", LENGTH)
     after[3] += 5

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from cryptography.hazmat.primitives.poly1305 import Poly1305
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hansa.crypto.prg import Keystream, add_limb_mask, add_limb_masks, add_mask, derive, expand
+from hansa.crypto.prg import Keystream, add_limb_mask, add_limb_masks, add_mask, derive, derive_for, expand
 from hansa.errors import IdentityError
 
 VECTORS = json.loads((Path(__file__).parents[1] / "vectors" / "prg.json").read_text())
@@ -153,3 +154,24 @@ def test_limbs_that_cannot_be_masked_in_place_are_refused(limbs: np.ndarray) -> 
 def test_a_short_secret_or_an_impossible_length_is_refused(secret: bytes, length: int) -> None:
     with pytest.raises(IdentityError):
         derive(secret, b"", length)
+
+
+def test_a_key_for_data_is_that_of_the_tag_of_the_data() -> None:
+    tag = Poly1305.generate_tag(derive(SEED, b"purpose/data"), b"data")
+    assert derive_for(SEED, b"purpose", b"data") == derive(SEED, b"purpose" + tag)
+
+
+@given(st.binary(max_size=100), st.integers(0, 800))
+def test_another_bit_another_purpose_or_another_secret_gives_another_key(data: bytes, bit: int) -> None:
+    changed = bytearray(data + b"\0")
+    changed[bit // 8 % len(changed)] ^= 1 << bit % 8
+    keys = {
+        derive_for(SEED, b"purpose", data + b"\0"), derive_for(SEED, b"purpose", bytes(changed)),
+        derive_for(SEED, b"purposes", data + b"\0"), derive_for(SEED[::-1], b"purpose", data + b"\0"),
+    }  # fmt: skip
+    assert len(keys) == 4
+
+
+def test_a_short_secret_has_no_key_for_data() -> None:
+    with pytest.raises(IdentityError):
+        derive_for(bytes(15), b"", b"data")

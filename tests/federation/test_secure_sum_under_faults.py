@@ -331,7 +331,7 @@ class FederationUnderFaults(RuleBasedStateMachine):
             left = [row for row in store.egress() if row.step == "upload"]
             assert charged == len(left)
             assert {row.session for row in left} >= {facts_label(self.federation.epoch, one) for one in uploads}
-            counted = sum(len(store.charges(*place)) for place in store.charged_periods())
+            counted = sum(one.count for place in store.charged_periods() for one in store.charges(*place))
             assert counted == charged - len(self.released(store))
 
     def released(self, store: MemberStore) -> set[str]:

@@ -12,12 +12,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hansa.errors import MessageError, RefusedError
+from hansa.errors import IdentityError, MessageError, RefusedError
 from hansa.protocol.encoding import (
     NARROW_LIMIT,
     TAIL_SIGMAS,
     in_units,
     is_wide,
+    noise_seed,
     quantise,
     sensitivity_steps,
     share_sigma,
@@ -121,3 +122,20 @@ def test_lanes_are_narrow_exactly_while_every_sum_within_twelve_deviations_fits(
     deviation = share_sigma(limit, rules, length=length) * math.sqrt(members)
     reach = members * bound * limit.scale + TAIL_SIGMAS * deviation
     assert is_wide(limit, rules, length=length) == (reach >= NARROW_LIMIT)
+
+
+def test_noise_follows_from_key_manifest_and_steps_and_from_nothing_else() -> None:
+    steps = np.array([1, -2, 2**40], dtype=np.int64)
+    seed = noise_seed(bytes(32), bytes(32), steps)
+    assert noise_seed(bytes(32), bytes(32), steps.copy()) == seed
+    assert noise_seed(bytes(32), bytes(32), np.array([1, 0, -2, 0, 2**40, 0])[::2]) == seed
+    others = {
+        noise_seed(bytes(31) + b"1", bytes(32), steps), noise_seed(bytes(32), bytes(31) + b"1", steps),
+        noise_seed(bytes(32), bytes(32), steps + 1), noise_seed(bytes(32), bytes(32), steps[:2]),
+    }  # fmt: skip
+    assert len(others | {seed}) == 5
+
+
+def test_a_short_noise_key_is_refused() -> None:
+    with pytest.raises(IdentityError, match="at least 16 bytes"):
+        noise_seed(bytes(15), bytes(32), np.zeros(3, dtype=np.int64))

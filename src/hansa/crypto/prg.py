@@ -21,6 +21,7 @@ import numpy as np
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.ciphers import Cipher, CipherContext, algorithms, modes
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from cryptography.hazmat.primitives.poly1305 import Poly1305
 
 from hansa.errors import IdentityError
 
@@ -182,6 +183,25 @@ def derive(secret: bytes, info: bytes, length: int = SEED_BYTES) -> bytes:
     if not 1 <= length <= _LONGEST_DERIVED_BYTES:
         raise IdentityError(f"expected 1 to {_LONGEST_DERIVED_BYTES} bytes to derive, got {length}")
     return HKDF(hashes.SHA256(), length, salt=None, info=info).derive(secret)
+
+
+def derive_for(secret: bytes, info: bytes, data: bytes | memoryview) -> bytes:
+    """Derive a key from `secret` for one purpose and this very data.
+
+    Args:
+        secret: As for `derive`.
+        info: As for `derive`.
+        data: Any bytes; a key for other data is independent of this one.
+
+    Returns:
+        32 bytes: `derive(secret, info || tag)` with Poly1305's tag of the data under `derive(secret, info || "/data")`.
+        Tags never leave, so that one key may serve all data of one purpose; two data of n bytes share one with a chance
+        of n / 2^105 or less.
+
+    Raises:
+        IdentityError: As for `derive`.
+    """
+    return derive(secret, info + Poly1305.generate_tag(derive(secret, info + b"/data"), data))
 
 
 def _keystream(seed: bytes, first_block: int = 0) -> CipherContext:

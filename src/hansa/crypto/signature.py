@@ -15,6 +15,7 @@ from __future__ import annotations
 import base64
 import binascii
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Final, Protocol
 
 from cryptography.exceptions import InvalidSignature
@@ -114,16 +115,20 @@ def verify(public: bytes, payload_type: str, payload: bytes, signature: bytes) -
         SignatureError: The signature is not one by this key over this type and payload.
         IdentityError: `public` is not an Ed25519 public key.
     """
-    if len(public) != PUBLIC_BYTES:
-        raise IdentityError(f"expected a public key of {PUBLIC_BYTES} bytes, got {len(public)}")
-    key = Ed25519PublicKey.from_public_bytes(public)
     try:
-        key.verify(signature, pae(payload_type, payload))
+        _verifier(public).verify(signature, pae(payload_type, payload))
     except InvalidSignature as error:
         raise SignatureError(
             f"expected a signature by {format_public(public)} over a payload of type {payload_type!r}; "
             "the one that came does not verify: refuse the message"
         ) from error
+
+
+@lru_cache(maxsize=512)
+def _verifier(public: bytes) -> Ed25519PublicKey:
+    if len(public) != PUBLIC_BYTES:
+        raise IdentityError(f"expected a public key of {PUBLIC_BYTES} bytes, got {len(public)}")
+    return Ed25519PublicKey.from_public_bytes(public)
 
 
 def pae(payload_type: str, payload: bytes) -> bytes:
@@ -147,6 +152,7 @@ def format_public(public: bytes) -> str:
     return _PREFIX + base64.urlsafe_b64encode(public).rstrip(b"=").decode()
 
 
+@lru_cache(maxsize=512)
 def parse_public(text: str) -> bytes:
     """Return the raw bytes of a public key in text form.
 

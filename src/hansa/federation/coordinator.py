@@ -157,9 +157,7 @@ class CoordinatorNode:
         readers = [asyncio.create_task(_forward(stream, queue)) for stream in (board, inbox)]
         try:
             while not self._is_over(planner, clock()):
-                for session, step, body in self.advance(clock()):
-                    subject = Subject(self._epoch_label, session, step, self._limits.coordinator)
-                    await transport.publish(subject, body)
+                await asyncio.gather(*(self._publish(transport, *said) for said in self.advance(clock())))
                 for reader in readers:
                     if reader.done():
                         reader.result()
@@ -168,6 +166,9 @@ class CoordinatorNode:
             for reader in readers:
                 reader.cancel()
             await asyncio.gather(*readers, return_exceptions=True)
+
+    async def _publish(self, transport: Transport, session: str, step: str, body: bytes) -> None:
+        await transport.publish(Subject(self._epoch_label, session, step, self._limits.coordinator), body)
 
     def _is_over(self, planner: Planner | None, now_ns: int) -> bool:
         more = planner(self, now_ns) if planner is not None and self.is_free else None

@@ -3,7 +3,7 @@
 `budget -> check -> quantise -> noise -> pack -> mask -> encrypt -> sign -> record`, in this order, and one durable
 transaction before the bytes are handed to the transport. Steps, noise and lanes: `protocol.encoding`.
 
-The share's randomness is `HKDF(noise key, manifest)`: a restart makes the same bytes, another manifest other noise.
+The share's noise follows from noise key, manifest and steps: a restart makes the same bytes, anything else other noise.
 
 Guarantees: a vector that the manifest or the constitution does not name, of another length, with a value that is not
 finite or out of bounds, or from a statistic whose influence is larger than the purpose's sensitivity, does not leave;
@@ -15,13 +15,14 @@ Does NOT guarantee: that the statistic bounds one unit's influence as it declare
 from __future__ import annotations
 
 import hashlib
+import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from hansa.crypto.prg import derive
 from hansa.crypto.sampling import GaussianTable, add_sample
 from hansa.errors import BudgetError, RefusedError
-from hansa.protocol.encoding import quantise, share_sigma, values_touched
+from hansa.protocol.encoding import noise_seed, quantise, share_sigma, values_touched
 from hansa.protocol.limits import Limits, PurposeLimit, periods
 from hansa.protocol.messages import seal_envelope
 from hansa.protocol.privacy import Charge, NoiseShares, epsilon
@@ -74,6 +75,7 @@ class MemberDoor:
         statistic: Computes what manifests ask for.
         clock: Returns ns UTC.
         measured: Told a session and how many seconds went from its statistic to its signed upload, the disk left out.
+        stopwatch: Returns seconds of some clock: by default those that this thread had a core.
     """
 
     def __init__(
@@ -86,6 +88,7 @@ class MemberDoor:
         statistic: Statistic,
         clock: Callable[[], int],
         measured: Callable[[str, float], None] = lambda _session, _seconds: None,
+        stopwatch: Callable[[], float] = time.thread_time,
     ) -> None:
         self._name = name
         self._limits = limits
@@ -94,6 +97,7 @@ class MemberDoor:
         self._statistic = statistic
         self._clock = clock
         self._measured = measured
+        self._stopwatch = stopwatch
         self.seconds = 0.0  # from the newest statistic to its signed upload, the disk left out
 
     def upload(self, manifest: Manifest, purpose: PurposeLimit, keys: EpochKeys) -> bytes:
@@ -113,11 +117,11 @@ class MemberDoor:
         table = GaussianTable.build(share_sigma(purpose, self._limits, length=manifest.length))
         charges = self._affordable(manifest, purpose, table)
         contribution = self._statistic.contribution(manifest)
-        begun_ns = self._clock()
+        begun = self._stopwatch()
         self._check(contribution, manifest, purpose)
         steps = quantise(contribution.vector, purpose)
         digest = manifest.digest()
-        add_sample(steps, table, derive(keys.noise_key, b"hansa/noise/1" + digest))
+        add_sample(steps, table, noise_seed(keys.noise_key, digest, steps))
         upload = build_upload(
             steps,
             name=self._name,
@@ -127,15 +131,16 @@ class MemberDoor:
             entropy=derive(keys.noise_key, b"hansa/recovery-entropy/1" + digest),
         )
         body = seal_envelope(upload, sender=self._name, signer=self._signer)
+        sha256 = hashlib.sha256(body).digest()
+        self.seconds = self._stopwatch() - begun
         now_ns = self._clock()
-        self.seconds = (now_ns - begun_ns) / 1e9
         self._measured(manifest.session, self.seconds)
         with self._store.transaction():
             for period, charge in charges.items():
                 self._store.charge(label, purpose=manifest.purpose, period=period, charge=charge, time_ns=now_ns)
             self._store.remember(f"{label}/upload", body)
-            self._store.remember(f"{label}/upload-sha256", hashlib.sha256(body).digest())
-            self._store.record_egress(label, "upload", body, time_ns=now_ns)
+            self._store.remember(f"{label}/upload-sha256", sha256)
+            self._store.record_egress(label, "upload", body, time_ns=now_ns, sha256=sha256)
         return body
 
     def _affordable(self, manifest: Manifest, purpose: PurposeLimit, table: GaussianTable) -> dict[str, Charge]:

@@ -123,8 +123,10 @@ class MemberNode:
         reader = asyncio.create_task(_forward(transport.board(), queue))
         try:
             while True:
-                message = await self._next(queue, reader, transport)
-                await self._publish(transport, self.answer(message))
+                messages = [await self._next(queue, reader, transport)]
+                while not queue.empty():
+                    messages.append(queue.get_nowait())
+                await self._publish(transport, self.answer(*messages))
                 await self._collect(transport)
         finally:
             reader.cancel()
@@ -168,13 +170,13 @@ class MemberNode:
             self.readding.collected(dict(zip(subjects, bodies, strict=True)))
         return bool(subjects)
 
-    def answer(self, message: Message) -> list[Outgoing]:
-        """Take in one message of the board; return the (session, step, body) triples that leave now.
+    def answer(self, *messages: Message) -> list[Outgoing]:
+        """Take in messages of the board; return the (session, step, body) triples that leave now.
 
-        Everything that the step must never forget is one durable write, on disk when this returns.
+        Everything that the steps must never forget is one durable write, on disk when this returns.
         """
         with self._store.transaction():
-            return self._recorded(self.handle(message))
+            return [said for message in messages for said in self._recorded(self.handle(message))]
 
     def handle(self, message: Message) -> list[Outgoing]:
         """Take in one message of the board; return the (session, step, body) triples to send."""
@@ -233,6 +235,9 @@ class MemberNode:
         """Write what is about to leave into the egress record; return what may leave."""
         may_leave = []
         for session, step, body in outgoing:
+            if step == "upload":  # the door recorded it with its charge
+                may_leave.append((session, step, body))
+                continue
             try:
                 label = facts_label(self._epoch_label, session)
                 self._store.record_egress(label, step, body, time_ns=self._clock())

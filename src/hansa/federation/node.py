@@ -22,6 +22,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, Literal
 
+import uvloop
+
 from hansa.errors import ConfigurationError
 from hansa.federation.nats_transport import NatsTransport
 from hansa.governance.signed import read
@@ -127,7 +129,7 @@ def run_until_signal(work: Callable[[], Coroutine[None, None, object]]) -> objec
             return await task
         return None
 
-    return asyncio.run(supervised())
+    return uvloop.run(supervised())
 
 
 async def connect(node: Node, *, coordinator: bool, patience_seconds: float) -> NatsTransport:

@@ -213,10 +213,11 @@ class MemberStore:
         self._execute("UPDATE charge SET is_released = 1 WHERE session = ?", session)
 
     def charges(self, purpose: str, period: str) -> list[Charge]:
-        """Return every charge of a purpose in a budget period that was not released."""
+        """Return what a purpose was charged in a budget period and not released, alike charges as one."""
         rows = self._execute(
-            "SELECT noise_multiplier, releases, share_sigma, shares, dimension, table_delta "
-            "FROM charge WHERE purpose = ? AND period = ? AND NOT is_released",
+            "SELECT noise_multiplier, SUM(releases), share_sigma, shares, dimension, table_delta "
+            "FROM charge WHERE purpose = ? AND period = ? AND NOT is_released "
+            "GROUP BY noise_multiplier, share_sigma, shares, dimension, table_delta",
             purpose, period,
         )  # fmt: skip
         return [Charge(row[0], row[1], NoiseShares(*row[2:])) for row in rows]
@@ -225,13 +226,20 @@ class MemberStore:
         """Return each (purpose, period) that has a charge, in order."""
         return list(self._execute("SELECT DISTINCT purpose, period FROM charge ORDER BY purpose, period"))
 
-    def record_egress(self, session: str, step: str, body: bytes, *, time_ns: int) -> None:
+    def record_egress(self, session: str, step: str, body: bytes, *, time_ns: int, sha256: bytes | None = None) -> None:
         """Note that `body` leaves in `step` of `session`; the same bytes again change nothing.
+
+        Args:
+            session: `epoch/session`.
+            step: The step of the protocol.
+            body: The bytes.
+            time_ns: When, ns UTC.
+            sha256: The hash of `body`, where the caller has it.
 
         Raises:
             EquivocationError: Other bytes were noted for this step of this session.
         """
-        digest = hashlib.sha256(body).digest()
+        digest = sha256 or hashlib.sha256(body).digest()
         row = self._execute("SELECT sha256 FROM egress WHERE session = ? AND step = ?", session, step).fetchone()
         if row is not None:
             if row[0] != digest:

@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from hansa.crypto.prg import derive
 from hansa.crypto.sampling import GaussianTable, sample
 from hansa.errors import ProtocolError
 from hansa.federation.node import load_node
@@ -26,7 +25,7 @@ from hansa.federation.rules import limits_of
 from hansa.federation.store import MemberStore
 from hansa.lab.alliance import COORDINATOR
 from hansa.lab.bench_nodes import PEAK_FACT, PURPOSE, member_vector
-from hansa.protocol.encoding import share_sigma
+from hansa.protocol.encoding import noise_seed, share_sigma
 from hansa.protocol.session import facts_label
 
 if TYPE_CHECKING:
@@ -82,7 +81,7 @@ def egress_bytes(alliance: Alliance, *, length: int, sums: int) -> dict[str, obj
 
 
 def member_seconds(alliance: Alliance, *, first: int) -> float:
-    """Return the median time at the door, from the statistic to the signed upload, of all sums from `first` on.
+    """Return the median seconds of a core at the door, from statistic to signed upload, of all sums from `first` on.
 
     Raises:
         ProtocolError: A member has not noted it.
@@ -166,10 +165,10 @@ def _ingredients(
         store.close()
         if key is None:
             raise ProtocolError(f"bench: {name} has no noise key")
-        values += np.rint(member_vector(alliance.directory / name, name, digest, length) * purpose.scale).astype(
-            np.int64
-        )
-        noise += sample(table, length, derive(key, b"hansa/noise/1" + digest))
+        vector = member_vector(alliance.directory / name, name, digest, length)
+        steps = np.rint(vector * purpose.scale).astype(np.int64)
+        values += steps
+        noise += sample(table, length, noise_seed(key, digest, steps))
     return values, noise
 
 

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hansa.crypto.prg import derive
 from hansa.crypto.sampling import GaussianTable, sample
 from hansa.crypto.signature import SigningKey
 from hansa.errors import ProtocolError
@@ -28,7 +27,7 @@ from hansa.federation.records import Records
 from hansa.federation.running_sum import Request
 from hansa.federation.store import MemberStore
 from hansa.federation.transport import Channel, Subject
-from hansa.protocol.encoding import share_sigma
+from hansa.protocol.encoding import noise_seed, share_sigma
 from hansa.protocol.limits import Limits, PurposeLimit
 from hansa.protocol.listing import epoch_label
 from hansa.protocol.session import facts_label
@@ -225,8 +224,8 @@ class Simulation:
             if key is None:
                 raise ProtocolError(f"{name} is in a cohort and has no noise key")
             value = self.statistic(name).value(manifest)
-            seed = derive(key, b"hansa/noise/1" + manifest.digest())
-            total += np.rint(value * limit.scale).astype(np.int64) + sample(table, manifest.length, seed)
+            steps = np.rint(value * limit.scale).astype(np.int64)
+            total += steps + sample(table, manifest.length, noise_seed(key, manifest.digest(), steps))
         return total
 
     def add_again(self, name: str) -> None:

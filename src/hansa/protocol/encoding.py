@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from hansa.crypto.prg import derive_for
 from hansa.errors import MessageError, RefusedError
 from hansa.protocol.privacy import share_variance
 
@@ -51,6 +52,15 @@ def quantise(vector: Float[np.ndarray, " value"], purpose: PurposeLimit) -> Int6
             f"value {place} of {len(steps)} is not finite or beyond the bound {purpose.value_bound:g} of its purpose"
         )
     return steps
+
+
+def noise_seed(noise_key: bytes, manifest: bytes, steps: Int64[np.ndarray, " value"]) -> bytes:
+    """Return the seed of a member's noise for these steps in the session of `manifest` (its digest).
+
+    The same steps get the same noise after a restart. Other steps for the same manifest get other noise: a disk that
+    was set back may make a member send twice, and then the difference of its uploads still hides behind both noises.
+    """
+    return derive_for(noise_key, b"hansa/noise/2" + manifest, np.ascontiguousarray(steps, dtype="<i8").data.cast("B"))
 
 
 def values_touched(purpose: PurposeLimit, length: int) -> int:

@@ -24,6 +24,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from hansa.crypto.agreement import HALF_BYTES, EncryptionKey, open_sealed, pair_secret
+from hansa.crypto.ring import add_elements
 from hansa.errors import EquivocationError, IdentityError, RefusedError
 from hansa.protocol.attempt import Attempt
 from hansa.protocol.dealer import Dealer, pair_halves_info
@@ -73,6 +74,14 @@ class EpochKeys:
     noise_key: bytes = field(repr=False)
     secret: RingElement = field(repr=False)
     shares: Mapping[str, RingElement] = field(repr=False)
+    _sums: dict[tuple[str, ...], RingElement] = field(default_factory=dict, repr=False, compare=False)
+
+    def share_of(self, cohort: tuple[str, ...]) -> RingElement:
+        """Return the member's share of the sum of a cohort's ring keys; that of the newest cohort is kept."""
+        if cohort not in self._sums:
+            self._sums.clear()
+            self._sums[cohort] = add_elements([self.shares[member] for member in cohort])
+        return self._sums[cohort]
 
 
 @dataclass(slots=True)

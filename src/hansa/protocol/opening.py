@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING
 from hansa.crypto.encryption import partial_decryption
 from hansa.crypto.key_sharing import lagrange_weights
 from hansa.crypto.prg import derive
-from hansa.crypto.ring import add_elements, scale_element
+from hansa.crypto.ring import scale_element
 from hansa.errors import RefusedError
 from hansa.protocol.messages import Agreement, Call, Cohort, Manifest, claimed_sender, encode, open_envelope
 
@@ -119,7 +119,7 @@ def partial(name: str, *, manifest: Manifest, cohort: Cohort, call: Call, keys: 
     digest, call_digest = manifest.digest(), hashlib.sha256(encode(call)).digest()
     holders = [keys.members.index(decryptor) + 1 for decryptor in call.decryptors]
     weights = lagrange_weights(holders, keys.members.index(name) + 1)
-    share = scale_element(add_elements([keys.shares[member] for member in cohort.members]), weights)
+    share = scale_element(keys.share_of(cohort.members), weights)
     masks = [
         (derive(keys.pair_secrets[peer], b"hansa/opening-mask/1" + digest + call_digest), peer < name)
         for peer in call.decryptors
