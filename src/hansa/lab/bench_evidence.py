@@ -113,6 +113,17 @@ def peak_mib(alliance: Alliance, name: str) -> float:
     return peak / 2**20
 
 
+def disk_mib(alliance: Alliance) -> dict[str, object]:
+    """Return what the run left on disk, MiB allocated: the server's streams, and the largest member's folder."""
+    members = [_allocated_mib(alliance.directory / name / "node") for name in alliance.members]
+    server = _allocated_mib(alliance.directory / COORDINATOR / "node" / "server")
+    return {"server_disk_mib": round(server, 2), "member_disk_mib": round(max(members), 2)}
+
+
+def _allocated_mib(directory: Path) -> float:
+    return sum(path.stat().st_blocks * 512 for path in directory.rglob("*") if path.is_file()) / 2**20
+
+
 def disk_sync_seconds(directory: Path) -> float:
     """Return how long a write of 4 KiB takes to reach the disk under `directory`: a sum waits for about ten of them."""
     seconds = []
