@@ -100,6 +100,20 @@ def test_a_real_run_is_exact_and_gives_every_figure() -> None:
     assert (figures["members"], figures["length"], figures["repeats"]) == (3, 257, 1)
 
 
+@pytest.mark.slow
+def test_fifty_member_processes_on_one_machine_complete_a_round(tmp_path: Path) -> None:
+    directory = tmp_path / "alliance"
+    figures = bench.secure_sum(directory, bench.BenchOptions(members=50, length=1000, repeats=1))
+    assert figures["exact"] is True
+    alliance = bench.Alliance(directory, tuple(f"m{place:02d}" for place in range(50)))
+    records = alliance.records(bench.COORDINATOR)
+    rows = records.rows("SELECT state, members FROM session ORDER BY round")
+    records.close()
+    assert [row["state"] for row in rows] == ["published"] * 3
+    assert [len(str(row["members"]).split()) for row in rows] == [50] * 3
+    assert 0 < float(str(figures["server_disk_mib"])) < 2000
+
+
 def test_a_bench_refuses_a_file_that_is_not_its_members_vector(tmp_path: Path) -> None:
     vectors = (None, np.zeros(7, np.int16), np.zeros(8), np.full(8, 2**15 + 1), np.full(8, -(2**15) - 1))
     for place, vector in enumerate(vectors):

@@ -18,6 +18,7 @@ Does NOT show: see `NOT_SHOWN`.
 from __future__ import annotations
 
 import contextlib
+import gc
 import itertools
 import os
 import queue
@@ -183,6 +184,7 @@ class SimulatedRun:
             was_busy = True
             self._read[name] = end
             self._take(to_coordinator, self._members.turn(name, unread))
+            gc.collect()  # a node refers to itself; the next member's must not come on top of it
         for subject, path in self._waiting:  # all at once, as from as many machines
             self._send(to_coordinator, Message(subject, path.read_bytes(), next(self._inbox), time.time_ns()))
             path.unlink()
