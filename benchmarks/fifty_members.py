@@ -45,7 +45,7 @@ def main() -> None:
     peaks = figures.pop("rss_mib")
     for name in (
         "members", "length", "cores", "setup_seconds", "seconds", "steps", "member_seconds", "bytes_per_member",
-        "server_disk_mib", "member_disk_mib", "exact", "transport",
+        "server_rss_mib", "server_disk_mib", "member_disk_mib", "exact", "transport",
     ):  # fmt: skip
         print(f"{name}: {figures[name]}")
     if isinstance(peaks, dict):

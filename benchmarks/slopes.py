@@ -37,7 +37,7 @@ CHANNEL_VALUES: Final = 500
 REPEATS: Final = 1
 SUM_COLUMNS: Final = (
     "setup_seconds", "seconds", "cpu_seconds", "bytes_per_member", "coordinator_rss_mib", "member_rss_mib",
-    "server_disk_mib", "member_disk_mib",
+    "server_rss_mib", "server_disk_mib", "member_disk_mib",
 )  # fmt: skip
 CHANNEL_COLUMNS: Final = ("cpu_seconds", "coordinator_rss_mib", "member_rss_mib", "server_disk_mib", "member_disk_mib")
 

@@ -98,16 +98,23 @@ def coordinator(
     directory: Annotated[Path, typer.Argument(help="The coordinator's folder.")],
     sums: Annotated[int, typer.Argument(help="Sums to ask for.")],
     in_flight: Annotated[int, typer.Option(help="Sums at a time.")] = 1,
+    last_seen: Annotated[
+        Path | None, typer.Option(help="Stay until this file says that members have the last result.")
+    ] = None,
 ) -> None:
     """Be the coordinator of a bench."""
     from hansa.federation.coordinator_service import start_server
     from hansa.federation.node import load_node, run_until_signal
-    from hansa.lab.bench_nodes import run_bench_coordinator
+    from hansa.lab.bench_nodes import note_server, run_bench_coordinator
 
     node = load_node(directory)
     server = start_server(node)
     try:
-        done = run_until_signal(lambda: run_bench_coordinator(node, sums=sums, in_flight=in_flight))
+        done = run_until_signal(
+            lambda: run_bench_coordinator(node, sums=sums, in_flight=in_flight, last_seen=last_seen)
+        )
+        if server is not None and server.pid is not None:
+            note_server(node, server.pid)
     finally:
         if server is not None:
             server.stop()

@@ -45,12 +45,14 @@ from hansa.lab.bench_evidence import (
     disk_mib,
     disk_sync_seconds,
     egress_bytes,
+    has_ended,
+    have_seen,
     instants,
     member_seconds,
     peak_mib,
     verify,
 )
-from hansa.lab.bench_nodes import BAR_SECONDS, PURPOSE, VALUE_BOUND, VECTOR_FILE, compile_kernels
+from hansa.lab.bench_nodes import BAR_SECONDS, PURPOSE, SERVER_PEAK_FACT, VALUE_BOUND, VECTOR_FILE, compile_kernels
 from hansa.protocol.privacy import noise_multiplier_for
 
 if TYPE_CHECKING:
@@ -180,9 +182,10 @@ def secure_sum(directory: Path, options: BenchOptions, vectors: Path | None = No
     Returns:
         `seconds` (median), `seconds_all`, `steps` (medians, seconds), `member_seconds` (at the door, median of all
         members' sums), `upload_bytes_per_value`, `bytes_per_member` (a sum's messages of one member),
-        `coordinator_rss_mib` and `member_rss_mib` (peaks; the largest member's), `setup_seconds` (from the start of the
-        processes until the coordinator turns to the first sum), `server_disk_mib` and `member_disk_mib` (all sums'
-        streams and the set-up's; the largest member's folder), `disk_sync_seconds` (4 KiB, median),
+        `coordinator_rss_mib`, `member_rss_mib` (peaks; the largest member's) and, over NATS, `server_rss_mib` (peak),
+        `setup_seconds` (from the start of the processes until the coordinator turns to the first sum),
+        `server_disk_mib` and `member_disk_mib` (all sums' streams and the set-up's; the largest member's folder),
+        `disk_sync_seconds` (4 KiB, median),
         `noise_sigmas` (largest seen), `exact`, and what was asked for.
 
     Raises:
@@ -218,6 +221,7 @@ def secure_sum(directory: Path, options: BenchOptions, vectors: Path | None = No
         "member_seconds": round(member_seconds(alliance, first=options.warm_ups), 5),
         **egress_bytes(alliance, length=options.length, sums=options.sums),
         **_memory(alliance),
+        **({} if is_simulated else {"server_rss_mib": round(peak_mib(alliance, COORDINATOR, SERVER_PEAK_FACT), 1)}),
         "setup_seconds": round((int(all_instants[0][0]) - begin_ns) / 1e9, 2),
         **disk_mib(alliance),
         "disk_sync_seconds": round(disk_sync_seconds(directory), 6),
@@ -321,12 +325,22 @@ def _run(alliance: Alliance, sums: int, *, in_flight: int) -> None:
         TransportError: A process failed or the time is over.
     """
     directory = alliance.directory
+    last_seen = directory / "last-seen"
+
+    def tell_when_all_have_seen() -> None:
+        """A member that shares its core with many others may read the last result after the coordinator has ended."""
+        if not last_seen.exists() and has_ended(alliance) and have_seen(alliance, sums - 1):
+            last_seen.touch()
+
     try:
         arguments = ["bench", "coordinator", str(directory / COORDINATOR), str(sums), "--in-flight", str(in_flight)]
+        arguments += ["--last-seen", str(last_seen)]
         alliance.start(COORDINATOR, arguments)
         for name in alliance.members:
             alliance.start(name, ["bench", "member", str(directory / name)])
-        alliance.wait(seconds=120.0 + 3 * _patience_seconds(len(alliance.members)) + 5.0 * sums)
+        alliance.wait(
+            seconds=120.0 + 3 * _patience_seconds(len(alliance.members)) + 5.0 * sums, progress=tell_when_all_have_seen
+        )
     finally:
         alliance.stop()
 

@@ -20,12 +20,12 @@ import numpy as np
 
 from hansa.crypto.prg import derive
 from hansa.crypto.sampling import GaussianTable, sample
-from hansa.errors import ProtocolError
+from hansa.errors import ProtocolError, StoreError
 from hansa.federation.node import load_node
 from hansa.federation.rules import limits_of
 from hansa.federation.store import MemberStore
 from hansa.lab.alliance import COORDINATOR
-from hansa.lab.bench_nodes import PEAK_FACT, PURPOSE, member_vector
+from hansa.lab.bench_nodes import OVER_FACT, PEAK_FACT, PURPOSE, member_vector
 from hansa.protocol.encoding import share_sigma
 from hansa.protocol.session import facts_label
 
@@ -41,6 +41,31 @@ if TYPE_CHECKING:
 
 STEPS: Final = ("announce", "upload", "agree", "open", "publish")
 MAX_SIGMAS: Final = 7.0  # of a million values one lies beyond in 400,000 runs
+
+
+def has_ended(alliance: Alliance) -> bool:
+    """Return whether the coordinator has published its last sum; False before it has noted anything."""
+    try:
+        records = alliance.records(COORDINATOR)
+    except StoreError:
+        return False
+    try:
+        return records.get(OVER_FACT) is True
+    except StoreError:  # its tables are being made
+        return False
+    finally:
+        records.close()
+
+
+def have_seen(alliance: Alliance, place: int) -> bool:
+    """Return whether every member has noted the result of a sum; sums before it are read before it."""
+    for name in alliance.members:
+        records = alliance.records(name)
+        has_seen = records.get(f"opened-{place}") is not None
+        records.close()
+        if not has_seen:
+            return False
+    return True
 
 
 def instants(alliance: Alliance, sums: int) -> list[Int64[np.ndarray, " instant"]]:
@@ -99,14 +124,14 @@ def member_seconds(alliance: Alliance, *, first: int) -> float:
     return statistics.median(seconds)
 
 
-def peak_mib(alliance: Alliance, name: str) -> float:
-    """Return the largest resident memory that a node's process has noted of itself, MiB.
+def peak_mib(alliance: Alliance, name: str, fact: str = PEAK_FACT) -> float:
+    """Return the largest resident memory that a node's process has noted, MiB: its own, or by `fact` its server's.
 
     Raises:
         ProtocolError: It has noted none.
     """
     records = alliance.records(name)
-    peak = records.get(PEAK_FACT)
+    peak = records.get(fact)
     records.close()
     if not isinstance(peak, int):
         raise ProtocolError(f"bench: {name} has not noted its memory")
