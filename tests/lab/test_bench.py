@@ -93,11 +93,26 @@ def test_a_real_run_is_exact_and_gives_every_figure() -> None:
     assert 0 < figures["member_seconds"] < figures["seconds"]
     assert 20 < figures["coordinator_rss_mib"] < 1024
     assert 20 < figures["member_rss_mib"] < 1024
+    assert 5 < figures["server_rss_mib"] < 1024
     assert not any("ring" in line for line in figures["not_shown"])
     assert {"transport", "members", "length", "repeats", "not_shown", "seconds_all", "disk_sync_seconds"} <= set(
         figures
     )
     assert (figures["members"], figures["length"], figures["repeats"]) == (3, 257, 1)
+
+
+@pytest.mark.slow
+def test_fifty_member_processes_on_one_machine_complete_a_round(tmp_path: Path) -> None:
+    directory = tmp_path / "alliance"
+    figures = bench.secure_sum(directory, bench.BenchOptions(members=50, length=1000, repeats=1))
+    assert figures["exact"] is True
+    alliance = bench.Alliance(directory, tuple(f"m{place:02d}" for place in range(50)))
+    records = alliance.records(bench.COORDINATOR)
+    rows = records.rows("SELECT state, members FROM session ORDER BY round")
+    records.close()
+    assert [row["state"] for row in rows] == ["published"] * 3
+    assert [len(str(row["members"]).split()) for row in rows] == [50] * 3
+    assert 0 < float(str(figures["server_disk_mib"])) < 2000
 
 
 def test_a_bench_refuses_a_file_that_is_not_its_members_vector(tmp_path: Path) -> None:
@@ -152,6 +167,28 @@ def test_a_planner_keeps_as_many_sums_in_flight_as_it_was_told() -> None:
     assert [request.round for request in planner(node, 4) or ()] == [3]  # type: ignore[arg-type]
     assert planner(node, 5) is None  # type: ignore[arg-type]
     records.close()
+
+
+def test_a_planner_stays_until_the_last_result_is_seen_or_a_sum_has_failed(tmp_path: Path) -> None:
+    for is_failed in (False, True):
+        folder = tmp_path / str(is_failed)
+        alliance = bench.Alliance(folder, ("m00",))
+        assert not bench_evidence.has_ended(alliance)
+        for name in (bench.COORDINATOR, "m00"):
+            (folder / name / "node").mkdir(parents=True)
+        records = Records(folder / bench.COORDINATOR / "node" / "records.sqlite")
+        member = Records(folder / "m00" / "node" / "records.sqlite")
+        planner = QuietPlanner(records, sums=0, in_flight=2, last_seen=folder / "seen")
+        node = SimpleNamespace(is_done=True, is_failed=is_failed, done=set())
+        assert (planner(node, 0) is None) is is_failed  # type: ignore[arg-type]
+        assert bench_evidence.has_ended(alliance) is not is_failed
+        assert not bench_evidence.have_seen(alliance, 0)
+        member.put("opened-0", {"seen_ns": 1})
+        assert bench_evidence.have_seen(alliance, 0)
+        (folder / "seen").touch()
+        assert planner(node, 1) is None  # type: ignore[arg-type]
+        records.close()
+        member.close()
 
 
 def test_peak_memory_counts_what_was_touched_and_freed() -> None:

@@ -25,7 +25,14 @@ def secure_sum(
     *,
     members: Annotated[int, typer.Option(help="Member processes, 3 or more.")] = 5,
     length: Annotated[int, typer.Option(help="Values in the vector.")] = 100_000,
-    repeats: Annotated[int, typer.Option(help="Measured sums; two more warm up.")] = 5,
+    repeats: Annotated[
+        int | None,
+        typer.Option(help="Measured sums: 5, and two more that warm up; simulated: 1.", show_default=False),
+    ] = None,
+    transport: Annotated[
+        str,
+        typer.Option(help="nats: a process a member. simulated: the coordinator's process, and one for all members."),
+    ] = "nats",
     vectors: Annotated[
         Path | None, typer.Option(help="Folder of member-0.npy and so on: integer vectors to sum, steps of 2^-10.")
     ] = None,
@@ -34,7 +41,8 @@ def secure_sum(
     """Run secure sums over real processes, mutual TLS and durable streams; check every word; print the medians."""
     from hansa.lab import bench
 
-    options = bench.BenchOptions(members, length, repeats)
+    repeats = repeats if repeats is not None else 5 if transport == "nats" else 1
+    options = bench.BenchOptions(members, length, repeats, transport)
     with tempfile.TemporaryDirectory(prefix="hansa-bench-") as directory:
         figures = bench.secure_sum(Path(directory) / "alliance", options, vectors)
     if as_json:
@@ -51,7 +59,7 @@ def secure_sum(
     Console().print(table)
     for name in ("upload_bytes_per_value", "bytes_per_member", "coordinator_rss_mib", "exact", "transport"):
         sys.stdout.write(f"{name}: {figures[name]}\n")
-    sys.stdout.write("".join(f"not shown: {line}\n" for line in bench.NOT_SHOWN))
+    sys.stdout.write("".join(f"not shown: {line}\n" for line in bench.NOT_SHOWN[transport]))
 
 
 @app.command("state-channel")
@@ -90,20 +98,41 @@ def coordinator(
     directory: Annotated[Path, typer.Argument(help="The coordinator's folder.")],
     sums: Annotated[int, typer.Argument(help="Sums to ask for.")],
     in_flight: Annotated[int, typer.Option(help="Sums at a time.")] = 1,
+    last_seen: Annotated[
+        Path | None, typer.Option(help="Stay until this file says that members have the last result.")
+    ] = None,
 ) -> None:
     """Be the coordinator of a bench."""
     from hansa.federation.coordinator_service import start_server
     from hansa.federation.node import load_node, run_until_signal
-    from hansa.lab.bench_nodes import run_bench_coordinator
+    from hansa.lab.bench_nodes import note_server, run_bench_coordinator
 
     node = load_node(directory)
     server = start_server(node)
     try:
-        done = run_until_signal(lambda: run_bench_coordinator(node, sums=sums, in_flight=in_flight))
+        done = run_until_signal(
+            lambda: run_bench_coordinator(node, sums=sums, in_flight=in_flight, last_seen=last_seen)
+        )
+        if server is not None and server.pid is not None:
+            note_server(node, server.pid)
     finally:
         if server is not None:
             server.stop()
     if not done:
+        raise typer.Exit(1)
+
+
+@app.command("piped-coordinator", hidden=True)
+def piped_coordinator(
+    directory: Annotated[Path, typer.Argument(help="The coordinator's folder.")],
+    sums: Annotated[int, typer.Argument(help="Sums to ask for.")],
+) -> None:
+    """Be the coordinator of a simulated bench, over standard input and output."""
+    from hansa.federation.node import load_node, run_until_signal
+    from hansa.lab.simulated_bench import run_piped_coordinator
+
+    node = load_node(directory)
+    if not run_until_signal(lambda: run_piped_coordinator(node, sums=sums)):
         raise typer.Exit(1)
 
 

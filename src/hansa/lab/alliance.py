@@ -107,9 +107,13 @@ class Alliance:
         progress()
         code = self._processes[COORDINATOR].returncode
         if code != 0:
-            raise TransportError(
-                f"the coordinator ended with code {code}: {self._log_end(COORDINATOR)} {self._last_death()}"
-            )
+            raise self.failure(code)
+
+    def failure(self, code: int) -> TransportError:
+        """Return the error that says why the coordinator ended with `code`: its log's end and the last death."""
+        return TransportError(
+            f"the coordinator ended with code {code}: {self._log_end(COORDINATOR)} {self._last_death()}"
+        )
 
     def revive(self) -> None:
         """Start members that a signal killed again.

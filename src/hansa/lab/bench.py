@@ -28,6 +28,7 @@ error. Does NOT show: see `NOT_SHOWN`.
 from __future__ import annotations
 
 import statistics
+import time
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Final
@@ -37,17 +38,21 @@ import numpy as np
 from hansa.errors import ConfigurationError
 from hansa.federation.coordinator import WINDOW
 from hansa.governance.constitution import Constitution, Deadlines, Market, Party, Purpose, Schedule, Sums, check
+from hansa.lab import simulated_bench
 from hansa.lab.alliance import COORDINATOR, Alliance, found
 from hansa.lab.bench_evidence import (
     STEPS,
+    disk_mib,
     disk_sync_seconds,
     egress_bytes,
+    has_ended,
+    have_seen,
     instants,
     member_seconds,
     peak_mib,
     verify,
 )
-from hansa.lab.bench_nodes import BAR_SECONDS, PURPOSE, VALUE_BOUND, VECTOR_FILE, compile_kernels
+from hansa.lab.bench_nodes import BAR_SECONDS, PURPOSE, SERVER_PEAK_FACT, VALUE_BOUND, VECTOR_FILE, compile_kernels
 from hansa.protocol.privacy import noise_multiplier_for
 
 if TYPE_CHECKING:
@@ -56,11 +61,16 @@ if TYPE_CHECKING:
 
 WARM_UPS: Final = 2
 TRANSPORT: Final = "NATS JetStream, loopback, mutual TLS 1.3, file streams with sync_interval always"
-NOT_SHOWN: Final = (
+_NOT_SHOWN: Final = (
     "networks: every node is on this machine and shares its cores",
     "drop-outs: every member answers; a missing one costs the upload deadline and a recovery",
     "set-up of the epoch and of processes: both are over before the first measured sum",
 )
+TRANSPORTS: Final = {"nats": TRANSPORT, "simulated": simulated_bench.TRANSPORT}
+NOT_SHOWN: Final = {"nats": _NOT_SHOWN, "simulated": simulated_bench.NOT_SHOWN}
+_DAY_SECONDS: Final = 86_400.0
+_PATIENCE_SECONDS: Final = 60.0
+_PATIENCE_PER_MEMBER_SECONDS: Final = 12.0  # processes that start together share two cores, perhaps with others
 _SCALE: Final = 2**10
 _EPSILON: Final = 8.0
 _DELTA: Final = 1e-6
@@ -73,29 +83,44 @@ class BenchOptions:
     Args:
         members: Member processes, 3 or more.
         length: Values in the vector, 1 or more.
-        repeats: Measured sums, 1 or more; two more warm up.
+        repeats: Measured sums, 1 or more; over NATS two more warm up.
+        transport: `nats`, or `simulated`: the real coordinator alone in its process, all members in another.
 
     Raises:
-        ConfigurationError: A number is too small.
+        ConfigurationError: A number is too small, or there is no such transport.
     """
 
     members: int = 5
     length: int = 100_000
     repeats: int = 5
+    transport: str = "nats"
 
     def __post_init__(self) -> None:
         for name, least in (("members", 3), ("length", 1), ("repeats", 1)):
             if getattr(self, name) < least:
                 raise ConfigurationError(f"bench: expected {name} of at least {least}, got {getattr(self, name)}")
+        if self.transport not in TRANSPORTS:
+            raise ConfigurationError(f"bench: expected transport {' or '.join(TRANSPORTS)}, got {self.transport!r}")
+
+    @property
+    def warm_ups(self) -> int:
+        """Sums before the measured ones: none where seconds say little anyway."""
+        return WARM_UPS if self.transport == "nats" else 0
 
     @property
     def sums(self) -> int:
         """Sums in all."""
-        return self.repeats + WARM_UPS
+        return self.repeats + self.warm_ups
 
 
 def bench_constitution(
-    keys: Mapping[str, str], coordinator_key: str, *, length: int, sums: int, exchanges: int = 3
+    keys: Mapping[str, str],
+    coordinator_key: str,
+    *,
+    length: int,
+    sums: int,
+    exchanges: int = 3,
+    patience_seconds: float = _PATIENCE_SECONDS,
 ) -> Constitution:
     """Return a constitution with the one purpose `bench`, whose yearly budget pays for `sums` sums.
 
@@ -105,6 +130,7 @@ def bench_constitution(
         length: Values in a vector.
         sums: Sums that the budget must pay for.
         exchanges: 3, or 2 as the state channel's sums.
+        patience_seconds: Every deadline.
 
     Raises:
         ConfigurationError: The numbers contradict each other.
@@ -138,7 +164,7 @@ def bench_constitution(
         purposes={PURPOSE: purpose},
         round=(Sums(PURPOSE, 1),),
         schedule=Schedule("0 0 1 1 *", "UTC"),
-        deadlines=Deadlines(60.0, 60.0, 60.0, 60.0),
+        deadlines=Deadlines(*4 * (patience_seconds,)),
     )
     check(constitution)
     return constitution
@@ -156,7 +182,10 @@ def secure_sum(directory: Path, options: BenchOptions, vectors: Path | None = No
     Returns:
         `seconds` (median), `seconds_all`, `steps` (medians, seconds), `member_seconds` (at the door, median of all
         members' sums), `upload_bytes_per_value`, `bytes_per_member` (a sum's messages of one member),
-        `coordinator_rss_mib` and `member_rss_mib` (peaks; the largest member's), `disk_sync_seconds` (4 KiB, median),
+        `coordinator_rss_mib`, `member_rss_mib` (peaks; the largest member's) and, over NATS, `server_rss_mib` (peak),
+        `setup_seconds` (from the start of the processes until the coordinator turns to the first sum),
+        `server_disk_mib` and `member_disk_mib` (all sums' streams and the set-up's; the largest member's folder),
+        `disk_sync_seconds` (4 KiB, median),
         `noise_sigmas` (largest seen), `exact`, and what was asked for.
 
     Raises:
@@ -165,29 +194,44 @@ def secure_sum(directory: Path, options: BenchOptions, vectors: Path | None = No
         TransportError: A process failed or the time is over.
     """
     names = [f"m{place:02d}" for place in range(options.members)]
-    constitution = partial(bench_constitution, length=options.length, sums=options.sums)
+    is_simulated = options.transport == "simulated"
+    constitution = partial(
+        bench_constitution,
+        length=options.length,
+        sums=options.sums,
+        patience_seconds=_DAY_SECONDS if is_simulated else _patience_seconds(options.members),
+    )
     alliance = found(directory, PURPOSE, dict.fromkeys(names, ()), constitution)
     if vectors is not None:
         _place_vectors(alliance, vectors, options.length)
-    _run(alliance, options.sums, in_flight=1)
-    found_instants = instants(alliance, options.sums)[WARM_UPS:]
+    compile_kernels()  # once, not in every process at the same time
+    begin_ns = time.time_ns()
+    if is_simulated:
+        simulated_bench.SimulatedRun(alliance, sums=options.sums).run()
+    else:
+        _run(alliance, options.sums, in_flight=1)
+    all_instants = instants(alliance, options.sums)
+    found_instants = all_instants[options.warm_ups :]
     spans = [dict(zip(STEPS, np.diff(one) / 1e9, strict=True)) for one in found_instants]
     seconds = [float(one[-1] - one[0]) / 1e9 for one in found_instants]
     return {
         "seconds": round(statistics.median(seconds), 4),
         "seconds_all": [round(one, 4) for one in seconds],
         "steps": {step: round(float(statistics.median(span[step] for span in spans)), 4) for step in STEPS},
-        "member_seconds": round(member_seconds(alliance, first=WARM_UPS), 5),
+        "member_seconds": round(member_seconds(alliance, first=options.warm_ups), 5),
         **egress_bytes(alliance, length=options.length, sums=options.sums),
         **_memory(alliance),
+        **({} if is_simulated else {"server_rss_mib": round(peak_mib(alliance, COORDINATOR, SERVER_PEAK_FACT), 1)}),
+        "setup_seconds": round((int(all_instants[0][0]) - begin_ns) / 1e9, 2),
+        **disk_mib(alliance),
         "disk_sync_seconds": round(disk_sync_seconds(directory), 6),
         "noise_sigmas": round(max(verify(alliance, place) for place in range(options.sums)), 2),
         "exact": True,
         "members": options.members,
         "length": options.length,
         "repeats": options.repeats,
-        "transport": TRANSPORT,
-        "not_shown": list(NOT_SHOWN),
+        "transport": TRANSPORTS[options.transport],
+        "not_shown": list(NOT_SHOWN[options.transport]),
     }
 
 
@@ -209,9 +253,7 @@ def state_channel(directory: Path, options: BenchOptions) -> dict[str, object]:
     """
     figures: dict[str, object] = {}
     for way, in_flight in (("one_after_another", 1), ("in_flight_together", WINDOW)):
-        names = [f"m{place:02d}" for place in range(options.members)]
-        constitution = partial(bench_constitution, length=options.length, sums=options.sums, exchanges=2)
-        alliance = found(directory / way, PURPOSE, dict.fromkeys(names, ()), constitution)
+        alliance = _found_channel(directory / way, options)
         _run(alliance, options.sums, in_flight=in_flight)
         measured = np.array(instants(alliance, options.sums)[WARM_UPS:])
         seconds = (measured[:, -1] - measured[:, 0]) / 1e9
@@ -241,22 +283,71 @@ def state_channel(directory: Path, options: BenchOptions) -> dict[str, object]:
     }
 
 
+def channel_costs(directory: Path, options: BenchOptions) -> dict[str, object]:
+    """Run sums of two exchanges one after another in a new folder; return what they cost in memory and on disk.
+
+    Args:
+        directory: Folder for the alliance; it stays.
+        options: What is run; `repeats` sums.
+
+    Returns:
+        `coordinator_rss_mib`, `member_rss_mib`, `server_disk_mib` and `member_disk_mib` as for `secure_sum`.
+
+    Raises:
+        ProtocolError: A published sum is not the sum of what went in.
+        TransportError: A process failed or the time is over.
+    """
+    alliance = _found_channel(directory, options)
+    _run(alliance, options.sums, in_flight=1)
+    for place in range(options.sums):
+        verify(alliance, place)
+    return {**_memory(alliance), **disk_mib(alliance)}
+
+
+def _found_channel(directory: Path, options: BenchOptions) -> Alliance:
+    """Found the alliance of a run of the state channel, and see that the kernels are compiled."""
+    constitution = partial(
+        bench_constitution,
+        length=options.length,
+        sums=options.sums,
+        exchanges=2,
+        patience_seconds=_patience_seconds(options.members),
+    )
+    compile_kernels()
+    names = [f"m{place:02d}" for place in range(options.members)]
+    return found(directory, PURPOSE, dict.fromkeys(names, ()), constitution)
+
+
 def _run(alliance: Alliance, sums: int, *, in_flight: int) -> None:
     """Run an alliance's processes until the coordinator has asked for every sum, then stop them.
 
     Raises:
         TransportError: A process failed or the time is over.
     """
-    compile_kernels()  # once, not in every process at the same time
     directory = alliance.directory
+    last_seen = directory / "last-seen"
+
+    def tell_when_all_have_seen() -> None:
+        """A member that shares its core with many others may read the last result after the coordinator has ended."""
+        if not last_seen.exists() and has_ended(alliance) and have_seen(alliance, sums - 1):
+            last_seen.touch()
+
     try:
         arguments = ["bench", "coordinator", str(directory / COORDINATOR), str(sums), "--in-flight", str(in_flight)]
+        arguments += ["--last-seen", str(last_seen)]
         alliance.start(COORDINATOR, arguments)
         for name in alliance.members:
             alliance.start(name, ["bench", "member", str(directory / name)])
-        alliance.wait(seconds=120.0 + 10.0 * len(alliance.members) + 5.0 * sums)
+        alliance.wait(
+            seconds=120.0 + 3 * _patience_seconds(len(alliance.members)) + 5.0 * sums, progress=tell_when_all_have_seen
+        )
     finally:
         alliance.stop()
+
+
+def _patience_seconds(members: int) -> float:
+    """Return how long a step waits: that many processes start at once and share this machine's cores."""
+    return max(_PATIENCE_SECONDS, _PATIENCE_PER_MEMBER_SECONDS * members)
 
 
 def _memory(alliance: Alliance) -> dict[str, object]:

@@ -19,12 +19,12 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from hansa.crypto.sampling import GaussianTable, sample
-from hansa.errors import ProtocolError
+from hansa.errors import ProtocolError, StoreError
 from hansa.federation.node import load_node
 from hansa.federation.rules import limits_of
 from hansa.federation.store import MemberStore
 from hansa.lab.alliance import COORDINATOR
-from hansa.lab.bench_nodes import PEAK_FACT, PURPOSE, member_vector
+from hansa.lab.bench_nodes import OVER_FACT, PEAK_FACT, PURPOSE, member_vector
 from hansa.protocol.encoding import noise_seed, share_sigma
 from hansa.protocol.session import facts_label
 
@@ -40,6 +40,31 @@ if TYPE_CHECKING:
 
 STEPS: Final = ("announce", "upload", "agree", "open", "publish")
 MAX_SIGMAS: Final = 7.0  # of a million values one lies beyond in 400,000 runs
+
+
+def has_ended(alliance: Alliance) -> bool:
+    """Return whether the coordinator has published its last sum; False before it has noted anything."""
+    try:
+        records = alliance.records(COORDINATOR)
+    except StoreError:
+        return False
+    try:
+        return records.get(OVER_FACT) is True
+    except StoreError:  # its tables are being made
+        return False
+    finally:
+        records.close()
+
+
+def have_seen(alliance: Alliance, place: int) -> bool:
+    """Return whether every member has noted the result of a sum; sums before it are read before it."""
+    for name in alliance.members:
+        records = alliance.records(name)
+        has_seen = records.get(f"opened-{place}") is not None
+        records.close()
+        if not has_seen:
+            return False
+    return True
 
 
 def instants(alliance: Alliance, sums: int) -> list[Int64[np.ndarray, " instant"]]:
@@ -98,18 +123,29 @@ def member_seconds(alliance: Alliance, *, first: int) -> float:
     return statistics.median(seconds)
 
 
-def peak_mib(alliance: Alliance, name: str) -> float:
-    """Return the largest resident memory that a node's process has noted of itself, MiB.
+def peak_mib(alliance: Alliance, name: str, fact: str = PEAK_FACT) -> float:
+    """Return the largest resident memory that a node's process has noted, MiB: its own, or by `fact` its server's.
 
     Raises:
         ProtocolError: It has noted none.
     """
     records = alliance.records(name)
-    peak = records.get(PEAK_FACT)
+    peak = records.get(fact)
     records.close()
     if not isinstance(peak, int):
         raise ProtocolError(f"bench: {name} has not noted its memory")
     return peak / 2**20
+
+
+def disk_mib(alliance: Alliance) -> dict[str, object]:
+    """Return what the run left on disk, MiB allocated: the server's streams, and the largest member's folder."""
+    members = [_allocated_mib(alliance.directory / name / "node") for name in alliance.members]
+    server = _allocated_mib(alliance.directory / COORDINATOR / "node" / "server")
+    return {"server_disk_mib": round(server, 2), "member_disk_mib": round(max(members), 2)}
+
+
+def _allocated_mib(directory: Path) -> float:
+    return sum(path.stat().st_blocks * 512 for path in directory.rglob("*") if path.is_file()) / 2**20
 
 
 def disk_sync_seconds(directory: Path) -> float:

@@ -42,6 +42,8 @@ VALUE_BOUND: Final = 32.0
 VECTOR_FILE: Final = "vector.npy"
 PATIENCE_SECONDS: Final = 60.0
 PEAK_FACT: Final = "peak_rss_bytes"
+OVER_FACT: Final = "over"
+SERVER_PEAK_FACT: Final = "server_peak_rss_bytes"
 _SPAN_NS: Final = 1_700_000_100_000_000_000
 _QUIET_NS: Final = 300_000_000  # between two sums
 
@@ -85,11 +87,13 @@ class QuietPlanner:
         records: The coordinator's published records.
         sums: How many.
         in_flight: With more than one, so many are under way at a time, without silence between them.
+        last_seen: A file that somebody makes when all members have the last result; the server stays until then.
     """
 
     records: Records
     sums: int
     in_flight: int = 1
+    last_seen: Path | None = None
     _planned: int = 0
     _idle_since_ns: int | None = None
 
@@ -97,7 +101,7 @@ class QuietPlanner:
         """Return the next sum, nothing yet, or None at the end."""
         if self.in_flight > 1:
             if self._planned == self.sums:
-                return None
+                return self._end(node)
             return self._next() if self._planned - len(node.done) < self.in_flight else ()
         if not node.is_done:
             return ()
@@ -105,7 +109,13 @@ class QuietPlanner:
             self._idle_since_ns = now_ns
         if now_ns - self._idle_since_ns < _QUIET_NS:
             return ()
-        return None if self._planned == self.sums else self._next()
+        return self._end(node) if self._planned == self.sums else self._next()
+
+    def _end(self, node: CoordinatorNode) -> Sequence[Request] | None:
+        if self.last_seen is None or not node.is_done or node.is_failed or self.last_seen.exists():
+            return None
+        self.records.put(OVER_FACT, True)  # noqa: FBT003 - the published value
+        return ()
 
     def _next(self) -> Sequence[Request]:
         request = Request(self._planned, 0, PURPOSE, self._planned, _SPAN_NS, _SPAN_NS)
@@ -150,24 +160,36 @@ def compile_kernels() -> None:
         unpack(decode(total).limbs, len(steps), is_wide=is_wide)
 
 
-def peak_rss_bytes() -> int:
-    """Return the largest resident memory of this process so far (Linux: `VmHWM`, which a parent's memory is not in)."""
-    status = Path("/proc/self/status").read_text(encoding="ascii")
+def peak_rss_bytes(process: int | None = None) -> int:
+    """Return the largest resident memory of a process so far, None for this one.
+
+    Linux: `VmHWM`, which a parent's memory is not in.
+    """
+    status = Path(f"/proc/{process or 'self'}/status").read_text(encoding="ascii")
     return 1024 * int(status.partition("VmHWM:")[2].split()[0])
 
 
-async def run_bench_coordinator(node: Node, *, sums: int, in_flight: int = 1) -> bool:
+async def run_bench_coordinator(node: Node, *, sums: int, in_flight: int = 1, last_seen: Path | None = None) -> bool:
     """Ask for `sums` sums, `in_flight` at a time; return whether every one was published.
+
+    With `last_seen` the coordinator, and its server, stay until there is such a file: members may read slowly.
 
     Raises:
         TransportError: The server cannot be reached or refuses for good.
     """
     records = Records(node.records_path)
     try:
-        return await run_coordinator(node, programme=(), planner=QuietPlanner(records, sums, in_flight))
+        return await run_coordinator(node, programme=(), planner=QuietPlanner(records, sums, in_flight, last_seen))
     finally:
         records.put(PEAK_FACT, peak_rss_bytes())
         records.close()
+
+
+def note_server(node: Node, process: int) -> None:
+    """Note the largest resident memory of the embedded server, which still runs, in the coordinator's records."""
+    records = Records(node.records_path)
+    records.put(SERVER_PEAK_FACT, peak_rss_bytes(process))
+    records.close()
 
 
 async def run_bench_member(node: Node) -> None:
