@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -11,13 +11,13 @@ import pytest
 from hansa.errors import DataError, RefusedError
 from hansa.federation.views import Influence, SeriesView, Views, load_views, require_bars, views_of
 from hansa.governance.constitution import Market
+from hansa.market.limit_lock import limit_locked
+from hansa.market.readers.bars import read_bars
 from hansa.market.schema import conform
 from simulator import BAR_NS, DAY_NS
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
 START = DAY_NS + BAR_NS
+SHARED = Path(__file__).parents[3] / "shared" / "data"
 MARKET = Market(
     bar_seconds=300, baskets={"eur": ("EUR-USD", "EUR-GBP"), "xau": ("XAU-USD",)},
     measures=("log_spread", "log_volume"), cost="log_spread", volume_unit=1.0, weight_cap=0.5, influence_cap=0.1,
@@ -166,3 +166,47 @@ def test_capped_series_weigh_the_same_whatever_is_traded_and_the_weakest_bound_h
     assert found.quote_volume.tolist() == [2100.0, 2100.0]
     assert views_of([heavy, bars([0, 1], market="EUR-GBP")], MARKET).influence("eur") is None
     assert views.influence("xau") is None
+
+
+def test_a_bar_locked_at_its_limit_reads_as_the_worst_of_late_and_never_as_calm() -> None:
+    rng = np.random.default_rng(0)
+    close = np.append(100 * np.exp(0.002 * rng.standard_normal(40)), 92.0)
+    span = np.append(0.003 + 0.002 * rng.random(40), 0.0)
+    frame = pl.DataFrame(
+        {
+            "ts_ns": [START + place * BAR_NS for place in range(41)],
+            "market": ["EUR-USD"] * 41,
+            "venue": ["north"] * 41,
+            "open": close,
+            "high": close * (1 + span),
+            "low": close * (1 - span),
+            "close": close,
+            "volume": np.append(np.full(40, 1e4), 50.0),
+        }
+    )
+    market = Market(
+        bar_seconds=300, baskets={"eur": ("EUR-USD",)}, measures=("log_volume", "log_range", "log_impact"),
+        cost="log_impact", volume_unit=1.0, weight_cap=0.5, influence_cap=0.1, history_days=3,
+    )  # fmt: skip
+    seen = views_of([conform(frame, source="test")], market).series["eur"][0].measures
+    for column in (1, 2):
+        assert seen[40, column] == seen[20:40, column].max()
+    assert seen[40, 0] < seen[:40, 0].min(), "the volume says what happened"
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason="real futures absent: shared/data/china_futures_daily")
+def test_real_locked_futures_score_as_stress() -> None:
+    path = SHARED / "china_futures_daily" / "china_futures_2017_2021.parquet"
+    silver = read_bars(path, market="AG-CNY", venue="shfe", bar_ns=DAY_NS, asset="AG_silver")
+    market = Market(
+        bar_seconds=86_400, baskets={"ag": ("AG-CNY",)}, measures=("log_volume", "log_range", "log_impact"),
+        cost="log_impact", volume_unit=1.0, weight_cap=0.5, influence_cap=0.1, history_days=300,
+    )  # fmt: skip
+    views = views_of([silver], market)
+    place = (silver["ts_ns"].to_numpy() - views.start_ns) // DAY_NS
+    locked = place[limit_locked(silver).to_numpy()]
+    measures = views.series["ag"][0].measures
+    assert locked.size > 0
+    for bar in locked:
+        before = measures[max(0, bar - 60) : bar]
+        assert (measures[bar, 1:] > np.median(before[:, 1:], axis=0)).all(), bar

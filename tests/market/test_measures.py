@@ -9,6 +9,7 @@ import pytest
 
 from hansa.errors import DataError
 from hansa.market import calendar, measures
+from hansa.market.limit_lock import limit_locked
 from hansa.market.readers.bars import read_bars
 
 if TYPE_CHECKING:
@@ -109,19 +110,19 @@ def _locked_series(make_bars: Callable[..., pl.DataFrame], one_price_before: int
 
 def test_a_limit_locked_bar_reads_as_unknown_range_and_not_as_calm(make_bars: Callable[..., pl.DataFrame]) -> None:
     bars = _locked_series(make_bars, 0)
-    assert measures.limit_locked(bars).to_list() == [False] * 39 + [True]
+    assert limit_locked(bars).to_list() == [False] * 39 + [True]
     last = measures.compute(bars, NAMES).to_dicts()[-1]
     assert last["log_range"] is last["log_impact"] is last["realised_variance"] is last["log_spread"] is None
     assert last["amihud"] > 1e3
 
 
 def test_a_market_that_often_trades_at_one_price_is_not_locked(make_bars: Callable[..., pl.DataFrame]) -> None:
-    assert not measures.limit_locked(_locked_series(make_bars, 2)).any()
+    assert not limit_locked(_locked_series(make_bars, 2)).any()
 
 
 def test_locked_marks_follow_the_order_of_the_rows(make_bars: Callable[..., pl.DataFrame]) -> None:
     bars = _locked_series(make_bars, 0)
-    assert measures.limit_locked(bars.reverse())[0]
+    assert limit_locked(bars.reverse())[0]
 
 
 def test_limit_locked_days_of_real_futures_read_as_stress(shared: Path) -> None:
@@ -130,7 +131,7 @@ def test_limit_locked_days_of_real_futures_read_as_stress(shared: Path) -> None:
     silver = read_bars(path, market="AG-CNY", venue="shfe", bar_ns=day, asset="AG_silver")
     computed = measures.compute(silver, ["log_range", "amihud"]).with_columns(
         pl.from_epoch(pl.col("ts_ns") - day, time_unit="ns").dt.date().cast(pl.String).alias("day"),
-        measures.limit_locked(silver).alias("locked"),
+        limit_locked(silver).alias("locked"),
     )
     crash = computed.filter(pl.col("day") == "2020-03-17").to_dicts()[0]
     assert crash["locked"]

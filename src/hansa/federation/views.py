@@ -2,7 +2,8 @@
 
 A basket's view is the mean of the member's series of its markets, weighted by quote volume:
 `x_t = sum_v w_v x_v,t`. A bar that is missing carries the last measured value on; before the first bar of a series
-its first value stands in, so that a basket always has a value and nobody can see from a sum who was absent.
+its first value stands in, so that a basket always has a value and nobody can see from a sum who was absent. A bar that
+is locked at its limit is there and is stress: its range, impact and spread are the worst of the 20 bars before.
 
 Series whose bars carry a rule of influence (`hansa.market.influence`) keep it: a gap is then a bar without trades, the
 quote volume is the capped one, and several such series of a basket weigh the same, so that no client moves a weight.
@@ -21,7 +22,8 @@ from hansa.errors import DataError, RefusedError
 from hansa.market.calendar import resample, slot_of_day
 from hansa.market.features import carry_forward
 from hansa.market.influence import rule_of
-from hansa.market.measures import compute, empty_values, influences
+from hansa.market.limit_lock import limit_locked, stressed_where_locked
+from hansa.market.measures import MEASURES, compute, empty_values, influences
 from hansa.market.sources import discover, load
 
 if TYPE_CHECKING:
@@ -168,7 +170,8 @@ def _on_grid(frame: pl.DataFrame, market: Market, *, start: int, bars: int) -> S
     place = (frame["ts_ns"].to_numpy() - start) // (market.bar_seconds * NS)
     table = compute(frame, market.measures).select(market.measures).to_numpy().astype(np.float64)
     measures = np.full((bars, len(market.measures)), np.nan)
-    measures[place] = table
+    signs = [MEASURES[name].sign for name in market.measures]
+    measures[place] = stressed_where_locked(table, limit_locked(frame).to_numpy(), signs)
     for name, value in empty_values(frame, market.measures).items():
         filled = measures[:, market.measures.index(name)]
         filled[np.isnan(filled)] = value

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -22,13 +22,17 @@ from hansa.protocol.messages import Manifest
 from hansa.protocol.session import Aggregate
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
+    from hansa.federation.published import Published
     from hansa.federation.running_sum import Request
     from hansa.federation.views import Views
     from hansa.governance.constitution import Constitution
     from hansa.protocol.limits import Limits
+
+
+CHANNEL: Final = frozenset({"census", "state"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,11 +62,38 @@ def rehearse(
         seed: Of the noise.
         forecasts: Folder for `<member>.npz`, or None to keep nothing on disk.
     """
-    limits = limits_of(constitution)
-    works = {
+    works = _works(constitution, views, seed=seed, forecasts=forecasts)
+    _play(constitution, works, replay_programme(constitution, as_of_ns, until_ns), seed=seed)
+    for work in works.values():
+        work.settle()
+    return Rehearsal(constitution, works)
+
+
+def rehearse_state(
+    constitution: Constitution, views: Mapping[str, Views], *, as_of_ns: int, until_ns: int, seed: int
+) -> Published:
+    """Run the census and the state channel alone, with their noise, and return what they publish.
+
+    Args:
+        constitution: The constitution.
+        views: Each member's own view.
+        as_of_ns: Newest time of the span that the census covers, ns UTC.
+        until_ns: Newest time of the state channel, ns UTC.
+        seed: Of the noise.
+    """
+    works = _works(constitution, views, seed=seed, forecasts=None)
+    programme = [one for one in replay_programme(constitution, as_of_ns, until_ns) if one.purpose in CHANNEL]
+    _play(constitution, works, programme, seed=seed)
+    return next(iter(works.values())).published
+
+
+def _works(
+    constitution: Constitution, views: Mapping[str, Views], *, seed: int, forecasts: Path | None
+) -> dict[str, LiquidityWork]:
+    return {
         name: LiquidityWork(
             constitution,
-            limits,
+            limits_of(constitution),
             load=_given(own),
             forecasts=None if forecasts is None else forecasts / f"{name}.npz",
             records=Records(":memory:"),
@@ -70,8 +101,14 @@ def rehearse(
         )
         for name, own in views.items()
     }
+
+
+def _play(
+    constitution: Constitution, works: Mapping[str, LiquidityWork], programme: Sequence[Request], *, seed: int
+) -> None:
+    limits = limits_of(constitution)
     rng = np.random.default_rng(seed)
-    for request in replay_programme(constitution, as_of_ns, until_ns):
+    for request in programme:
         manifest = _manifest(request, constitution, limits)
         total = np.zeros(manifest.length, dtype=np.int64)
         purpose = limits.purposes[manifest.purpose]
@@ -82,9 +119,6 @@ def rehearse(
         aggregate = Aggregate(manifest, tuple(works), total)
         for work in works.values():
             work.receive(aggregate)
-    for work in works.values():
-        work.settle()
-    return Rehearsal(constitution, works)
 
 
 def volume_key(seed: int, name: str) -> bytes:

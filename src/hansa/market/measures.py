@@ -34,6 +34,7 @@ import polars as pl
 
 from hansa.errors import DataError
 from hansa.market.influence import rule_of
+from hansa.market.limit_lock import limit_locked
 from hansa.market.schema import KEY, conform
 
 if TYPE_CHECKING:
@@ -42,11 +43,6 @@ if TYPE_CHECKING:
 QUOTE_FLOOR: Final = 1e3  # quote currency
 RANGE_FLOOR: Final = 1e-5  # log price
 SPREAD_FLOOR_BPS: Final = 0.1
-LOCK_WINDOW_BARS: Final = 20
-LOCK_VOLUME_SHARE: Final = 0.25
-LOCK_MOVE: Final = 2.0  # times the trailing median range
-LOCK_RARE_SHARE: Final = 0.05
-LOCK_UNUSUAL_SHARE: Final = 0.25
 UNAVAILABLE: Final = "unavailable"
 
 _FINER: Final = "_finer_variance"
@@ -320,36 +316,6 @@ def empty_values(series: pl.DataFrame, names: Sequence[str]) -> dict[str, float]
         for name, estimator in chosen.items()
         if estimator is not None and estimator.clients is not None
     }
-
-
-def limit_locked(bars: pl.DataFrame) -> pl.Series:
-    """Mark the bars at which a market was locked at one price.
-
-    A bar is locked when high = low, its volume is at most a quarter of the median volume of the 20 bars before, and
-    either its price moved by twice their median range or more while at most 1 in 4 of them had one price, or at most
-    1 in 20 had. So a market that often trades once a bar, or whose tick is wide for its range, is not called locked.
-
-    Args:
-        bars: Frame of the bars contract.
-
-    Returns:
-        Boolean series in the order of `bars`; false where volume is unknown or fewer than 10 bars came before.
-    """
-    order = bars.with_row_index("_row").sort(KEY)
-    over = ["market", "venue"]
-    one_price = pl.col("high") == pl.col("low")
-    least = LOCK_WINDOW_BARS // 2
-
-    def before(expression: pl.Expr) -> pl.Expr:
-        return expression.shift(1).rolling_median(LOCK_WINDOW_BARS, min_samples=least).over(over)
-
-    usual_volume, usual_range = before(pl.col("volume")), before(_LOG_RANGE)
-    one_price_share = one_price.cast(pl.Float64).shift(1).rolling_mean(LOCK_WINDOW_BARS, min_samples=least).over(over)
-    move = (pl.col("close") / pl.col("close").shift(1)).log().abs().over(over)
-    moved = (move >= LOCK_MOVE * usual_range) & (move > 0) & (one_price_share <= LOCK_UNUSUAL_SHARE)
-    collapsed = (pl.col("volume") <= LOCK_VOLUME_SHARE * usual_volume) & (usual_volume > 0)
-    locked = (one_price & collapsed & (moved | (one_price_share <= LOCK_RARE_SHARE))).fill_null(value=False)
-    return order.with_columns(locked.alias("limit_locked")).sort("_row")["limit_locked"]
 
 
 def _each_series(bars: pl.DataFrame, finer: pl.DataFrame | None) -> list[pl.DataFrame]:

@@ -20,7 +20,8 @@ import msgspec
 import polars as pl
 
 from hansa.errors import DataError
-from hansa.market.measures import MEASURES, limit_locked, provenance
+from hansa.market.limit_lock import limit_locked
+from hansa.market.measures import MEASURES, provenance
 from hansa.market.schema import conform
 
 if TYPE_CHECKING:

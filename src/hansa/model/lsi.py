@@ -21,15 +21,20 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right, insort
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
+from scipy.special import ndtri
 
 from hansa.errors import ModelError
 from hansa.market.features import trailing_zscores
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
+
+
+SCORE_CLIP: Final = 4.0
+MOST_CORRELATED: Final = 1.0 - 1e-12
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,21 +76,26 @@ def stress_index(
     Raises:
         ModelError: The rule does not fit the state.
     """
+    ranks = component_ranks(state, slot, rule)
+    return 100.0 * portfolio(ranks, np.array(rule.weights), correlations(moments(ranks - 0.5, rule.decay)))
+
+
+def component_ranks(
+    state: Float[np.ndarray, "time measure"], slot: Int[np.ndarray, " time"], rule: IndexRule
+) -> Float[np.ndarray, "time measure"]:
+    """Return the rank of each measure's stress among its past, NaN where the past is too short or it is missing.
+
+    Raises:
+        ModelError: The rule does not fit the state.
+    """
     _check(state, slot, rule)
-    ranks = np.column_stack(
-        [
-            trailing_rank(
-                sign
-                * trailing_zscores(
-                    state[:, k], slot, window_bars=rule.score_window_bars, minimum=rule.score_minimum, clip=4.0
-                ),
-                window_bars=rule.rank_window_bars,
-                minimum=rule.rank_minimum,
-            )
-            for k, sign in enumerate(rule.signs)
-        ]
-    )
-    return 100.0 * _portfolio(ranks, np.array(rule.weights), rule.decay)
+    columns = []
+    for k, sign in enumerate(rule.signs):
+        scores = trailing_zscores(
+            state[:, k], slot, window_bars=rule.score_window_bars, minimum=rule.score_minimum, clip=SCORE_CLIP
+        )
+        columns.append(trailing_rank(sign * scores, window_bars=rule.rank_window_bars, minimum=rule.rank_minimum))
+    return np.column_stack(columns)
 
 
 def system_index(
@@ -104,9 +114,48 @@ def system_index(
     Raises:
         ModelError: There is not one weight of 0 or more for each basket.
     """
-    if indices.ndim != 2 or turnover.shape != indices.shape[1:] or not (turnover >= 0).all() or not turnover.any():
-        raise ModelError(f"expected one turnover of 0 or more a basket of {indices.shape}, got {turnover}")
-    return 100.0 * _portfolio(indices / 100.0, turnover, decay)
+    _check_turnover(indices, turnover)
+    ranks = indices / 100.0
+    return 100.0 * portfolio(ranks, turnover, correlations(moments(ranks - 0.5, decay)))
+
+
+def system_band(
+    indices: Float[np.ndarray, "time basket"],
+    turnover: Float[np.ndarray, " basket"],
+    *,
+    decay: float = 0.98,
+    confidence: float = 0.9,
+) -> Float[np.ndarray, "time bound"]:
+    """Return the system LSI with every correlation at the low and at the high end of its band.
+
+    A correlation by EWMA rests on about (1 + decay) / (1 - decay) bars (99 at 0.98): its band is Fisher's. Bars hang
+    together, so the true band is wider; this one says what the estimate alone leaves open.
+
+    Args:
+        indices: LSI of each basket.
+        turnover: Weight of each basket, >= 0.
+        decay: As for `system_index`.
+        confidence: Share of such bands that hold the correlation, bars being independent.
+
+    Returns:
+        Columns low and high, 0 to 100, NaN where every basket's index is.
+
+    Raises:
+        ModelError: There is not one weight of 0 or more for each basket, or the confidence is out of (0, 1).
+    """
+    _check_turnover(indices, turnover)
+    if not 0 < confidence < 1:
+        raise ModelError(f"expected a confidence in (0, 1), got {confidence}")
+    ranks = indices / 100.0
+    middle = np.arctanh(np.clip(correlations(moments(ranks - 0.5, decay)), -MOST_CORRELATED, MOST_CORRELATED))
+    reach = float(ndtri(0.5 + confidence / 2)) / max((1 + decay) / (1 - decay) - 3.0, 1.0) ** 0.5
+    diagonal = np.arange(ranks.shape[1])
+    bounds = []
+    for side in (-reach, reach):
+        moved = np.tanh(middle + side)
+        moved[:, diagonal, diagonal] = 1.0
+        bounds.append(100.0 * portfolio(ranks, turnover, moved))
+    return np.column_stack(bounds)
 
 
 def trailing_rank(values: Float[np.ndarray, " time"], *, window_bars: int, minimum: int) -> Float[np.ndarray, " time"]:
@@ -150,33 +199,68 @@ def _check(state: Float[np.ndarray, "time measure"], slot: Int[np.ndarray, " tim
         raise ModelError(f"expected weights of 0 or more and signs of +1 or -1, got {rule.weights}, {rule.signs}")
 
 
-def _portfolio(
-    ranks: Float[np.ndarray, "time component"], weights: Float[np.ndarray, " component"], decay: float
+def portfolio(
+    ranks: Float[np.ndarray, "time component"],
+    weights: Float[np.ndarray, " component"],
+    correlation: Float[np.ndarray, "time component component"],
 ) -> Float[np.ndarray, " time"]:
+    """Return sqrt((a∘s)ᵀ C (a∘s)) at each bar; a missing component leaves its weight to the others.
+
+    Args:
+        ranks: s, NaN where missing.
+        weights: a, >= 0; used as shares of their sum over the components that are there.
+        correlation: C at each bar.
+
+    Returns:
+        0 to 1, NaN where every component is missing.
+    """
     present = np.isfinite(ranks)
     share = np.where(present, weights, 0.0)
     total = share.sum(axis=1)
     share = np.divide(share, total[:, None], out=np.zeros_like(share), where=total[:, None] > 0)
     exposed = share * np.where(present, ranks, 0.0)
-    square = np.einsum("ti,tij,tj->t", exposed, _correlation(ranks - 0.5, decay), exposed)
+    square = np.einsum("ti,tij,tj->t", exposed, correlation, exposed)
     return np.where(total > 0, np.sqrt(np.maximum(square, 0.0)), np.nan)
 
 
-def _correlation(
+def moments(
     centred: Float[np.ndarray, "time component"], decay: float
-) -> Float[np.ndarray, "time component component"]:
-    """Return the EWMA correlation at each bar; a pair with a missing side keeps its last value."""
-    bars, size = centred.shape
+) -> Float[np.ndarray, "time side component component"]:
+    """Return the EWMA of products and of squares after each bar; a pair with a missing side keeps its last ones.
+
+    Args:
+        centred: Ranks less their mean under calm, 1/2.
+        decay: Weight of the past, per bar.
+    """
+    found = np.empty((centred.shape[0], 2, centred.shape[1], centred.shape[1]))
+    moment = np.zeros(found.shape[1:])
+    for bar, step in enumerate(products(centred)):
+        moment = np.where(np.isfinite(step), decay * moment + (1 - decay) * step, moment)
+        found[bar] = moment
+    return found
+
+
+def products(centred: Float[np.ndarray, "time component"]) -> Float[np.ndarray, "time side component component"]:
+    """Return each pair's product and first square at each bar, NaN where one side is missing.
+
+    Variances are kept per pair, over the bars where both sides are known: |correlation| <= 1 by Cauchy-Schwarz.
+    """
     product = np.einsum("ti,tj->tij", centred, centred)
-    known = np.isfinite(product)
-    # Variances are kept per pair, over the bars where both sides are known: |correlation| <= 1 by Cauchy-Schwarz.
-    side = np.where(known, np.einsum("tii->ti", product)[:, :, None], np.nan)
-    moment = np.zeros((2, size, size))
-    correlation = np.empty((bars, size, size))
-    steps = np.stack([product, side], axis=1)
-    for bar in range(bars):
-        moment = np.where(known[bar], decay * moment + (1 - decay) * steps[bar], moment)
-        scale = np.sqrt(moment[1] * moment[1].T)
-        correlation[bar] = np.divide(moment[0], scale, out=np.zeros((size, size)), where=scale > 0)
-        np.fill_diagonal(correlation[bar], 1.0)
+    side = np.where(np.isfinite(product), np.einsum("tii->ti", product)[:, :, None], np.nan)
+    return np.stack([product, side], axis=1)
+
+
+def correlations(
+    moment: Float[np.ndarray, "time side component component"],
+) -> Float[np.ndarray, "time component component"]:
+    """Return the correlation that moments say at each bar; 0 for a pair that was never seen together, 1 with itself."""
+    scale = np.sqrt(moment[:, 1] * moment[:, 1].transpose(0, 2, 1))
+    correlation = np.asarray(np.divide(moment[:, 0], scale, out=np.zeros_like(scale), where=scale > 0))
+    diagonal = np.arange(correlation.shape[1])
+    correlation[:, diagonal, diagonal] = 1.0
     return correlation
+
+
+def _check_turnover(indices: Float[np.ndarray, "time basket"], turnover: Float[np.ndarray, " basket"]) -> None:
+    if indices.ndim != 2 or turnover.shape != indices.shape[1:] or not (turnover >= 0).all() or not turnover.any():
+        raise ModelError(f"expected one turnover of 0 or more a basket of {indices.shape}, got {turnover}")

@@ -1,0 +1,1 @@
+"""Replays of known stress: what the federation's alerts would have said, bar by bar, with what was known then."""

@@ -1,0 +1,203 @@
+"""How far one contributor can move the index: what the caps of the constitution are worth in index points.
+
+A contributor of weight w whose log measures change by d moves the state by w d. `largest_move` tries changes of up to
+`shift` log units of the state in every measure at one bar, up, down and half, and computes the index there again;
+`admissible_shift` asks it backwards: how far the state may move before the index moves by more than `points`.
+
+| who | moves the state of a bar by at most |
+|---|---|
+| a client, where bars are capped | weight cap x influence cap, a measure |
+| an honest member whose print is off by d log units | weight cap x d |
+| a member that lies | weight cap x the value bound of `state`: 1024 log units, so any place from 0 to 100 |
+
+Guarantees: the index is computed by its own rule, the correlation's own answer to the change included; the search is
+over a grid of 5 values a measure, which holds the corners. Does NOT guarantee anything against a lie: the secure sum
+hides who lied, and a clip at home is the liar's to leave out. Only a range proof at the door would bound that.
+
+Source: SCIENCE.md 1.4, validation (4).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import product
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from hansa.errors import ModelError
+from hansa.market.features import trailing_zscores
+from hansa.model.lsi import SCORE_CLIP, component_ranks, correlations, moments, portfolio, products
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from jaxtyping import Float, Int
+
+    from hansa.model.lsi import IndexRule
+
+POINTS: Final = 5.0
+"""Most index points by which one contributor should move the index."""
+GRID: Final = (-1.0, -0.5, 0.0, 0.5, 1.0)
+WIDEST_SHIFT: Final = 8.0
+
+
+@dataclass(frozen=True, slots=True)
+class Dominance:
+    """What the caps of a constitution are worth.
+
+    Attributes:
+        client_points: Most points by which one capped client moves a basket's index at the bars tried.
+        member_log_units: How far all log measures of one member may be off at a bar before the index moves 5 points.
+        liar_points: Most points by which a member that lies moves it: 100 wherever its range reaches the clip.
+    """
+
+    client_points: float
+    member_log_units: float
+    liar_points: float
+
+
+def largest_move(
+    state: Float[np.ndarray, "time measure"],
+    slot: Int[np.ndarray, " time"],
+    rule: IndexRule,
+    *,
+    shift: float,
+    bars: Sequence[int],
+) -> float:
+    """Return the most index points by which a change of one bar moves that bar's index.
+
+    Args:
+        state: Published log measures.
+        slot: Slot of the day of each bar.
+        rule: The published rule.
+        shift: Log units by which each measure of the state may change, 0 or more.
+        bars: Bars to try; those without an index are left out.
+
+    Returns:
+        Points, 0 to 100; 0 where no bar has an index.
+
+    Raises:
+        ModelError: The shift is negative or the rule does not fit.
+    """
+    if not shift >= 0:
+        raise ModelError(f"expected a shift of 0 log units or more; got {shift}")
+    ranks = component_ranks(state, slot, rule)
+    scores = np.column_stack(
+        [
+            sign
+            * trailing_zscores(
+                state[:, k], slot, window_bars=rule.score_window_bars, minimum=rule.score_minimum, clip=SCORE_CLIP
+            )
+            for k, sign in enumerate(rule.signs)
+        ]
+    )
+    moment = moments(ranks - 0.5, rule.decay)
+    weights = np.array(rule.weights)
+    worst = 0.0
+    for bar in bars:
+        if not np.isfinite(ranks[bar]).any():
+            continue
+        changed = [
+            _ranks_of(state[:, k], scores[:, k], slot, rule, k, bar=bar, shift=shift) for k in range(state.shape[1])
+        ]
+        trials = np.array(list(product(*changed)))
+        step = products(trials - 0.5)
+        past = moment[bar - 1] if bar else np.zeros_like(moment[0])
+        after = np.where(np.isfinite(step), rule.decay * past + (1 - rule.decay) * step, past)
+        index = 100.0 * portfolio(trials, weights, correlations(after))
+        worst = max(worst, float(np.nanmax(np.abs(index - index[trials.shape[0] // 2]))))
+    return worst
+
+
+def _ranks_of(
+    values: Float[np.ndarray, " time"],
+    scores: Float[np.ndarray, " time"],
+    slot: Int[np.ndarray, " time"],
+    rule: IndexRule,
+    measure: int,
+    *,
+    bar: int,
+    shift: float,
+) -> list[float]:
+    """Return the rank of one measure at a bar for each changed value, the unchanged one in the middle."""
+    before = slice(max(0, bar - rule.score_window_bars), bar)
+    past = values[before][slot[before] == slot[bar]]
+    ranked = scores[max(0, bar - rule.rank_window_bars) : bar]
+    ranked = np.sort(ranked[np.isfinite(ranked)])
+    found = []
+    for part in GRID:
+        series = np.append(past, values[bar] + part * shift)
+        score = (
+            rule.signs[measure]
+            * trailing_zscores(
+                series,
+                np.zeros(series.size, dtype=np.int64),
+                window_bars=series.size,
+                minimum=rule.score_minimum,
+                clip=SCORE_CLIP,
+            )[-1]
+        )
+        if not np.isfinite(score) or ranked.size < rule.rank_minimum:
+            found.append(float("nan"))
+            continue
+        low, high = np.searchsorted(ranked, score, "left"), np.searchsorted(ranked, score, "right")
+        found.append(float(((low + high) / 2 + 0.5) / (ranked.size + 1)))
+    return found
+
+
+def admissible_shift(
+    state: Float[np.ndarray, "time measure"],
+    slot: Int[np.ndarray, " time"],
+    rule: IndexRule,
+    *,
+    bars: Sequence[int],
+    points: float = POINTS,
+) -> float:
+    """Return how many log units the state may move at one of these bars before the index moves more than `points`.
+
+    Raises:
+        ModelError: The rule does not fit.
+    """
+    low, high = 0.0, WIDEST_SHIFT
+    if largest_move(state, slot, rule, shift=high, bars=bars) <= points:
+        return high
+    for _ in range(12):
+        middle = (low + high) / 2
+        if largest_move(state, slot, rule, shift=middle, bars=bars) <= points:
+            low = middle
+        else:
+            high = middle
+    return low
+
+
+def dominance(
+    state: Float[np.ndarray, "time measure"],
+    slot: Int[np.ndarray, " time"],
+    rule: IndexRule,
+    *,
+    weight_cap: float,
+    influence_cap: float,
+    value_bound: float,
+    bars: Sequence[int],
+) -> Dominance:
+    """State what the caps of a constitution are worth on a published state.
+
+    Args:
+        state: Published log measures.
+        slot: Slot of the day of each bar.
+        rule: The published rule.
+        weight_cap: Largest share of a member in a basket.
+        influence_cap: Largest move of a log measure by one client.
+        value_bound: Widest log measure that the door lets through.
+        bars: Bars to try.
+
+    Raises:
+        ModelError: The rule does not fit.
+    """
+    reachable = min(weight_cap * value_bound, WIDEST_SHIFT)
+    return Dominance(
+        client_points=largest_move(state, slot, rule, shift=weight_cap * influence_cap, bars=bars),
+        member_log_units=admissible_shift(state, slot, rule, bars=bars) / weight_cap,
+        liar_points=largest_move(state, slot, rule, shift=reachable, bars=bars),
+    )
