@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hansa.crypto.sampling import GaussianTable, sample
+from hansa.federation.door import require_bounded
 from hansa.federation.liquidity import LiquidityWork
 from hansa.federation.records import Records
 from hansa.federation.rules import limits_of
@@ -22,7 +23,7 @@ from hansa.protocol.messages import Manifest
 from hansa.protocol.session import Aggregate
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from pathlib import Path
 
     from hansa.federation.running_sum import Request
@@ -70,21 +71,37 @@ def rehearse(
         )
         for name, own in views.items()
     }
-    rng = np.random.default_rng(seed)
-    for request in replay_programme(constitution, as_of_ns, until_ns):
-        manifest = _manifest(request, constitution, limits)
+    rehearsal = Rehearsal(constitution, works)
+    open_sums(rehearsal, replay_programme(constitution, as_of_ns, until_ns), np.random.default_rng(seed))
+    for work in works.values():
+        work.settle()
+    return rehearsal
+
+
+def open_sums(rehearsal: Rehearsal, programme: Iterable[Request], rng: np.random.Generator) -> None:
+    """Sum what a programme asks for over all members, noised and rounded as by the door, and let them take it in.
+
+    Args:
+        rehearsal: The members.
+        programme: Sums, in order.
+        rng: Draws the noise.
+
+    Raises:
+        RefusedError: A statistic lets one unit move it further than its purpose allows.
+    """
+    limits = limits_of(rehearsal.constitution)
+    for request in programme:
+        manifest = _manifest(request, rehearsal.constitution, limits)
         total = np.zeros(manifest.length, dtype=np.int64)
         purpose = limits.purposes[manifest.purpose]
         table = GaussianTable.build(share_sigma(purpose, limits, length=manifest.length))
-        for work in works.values():
+        for work in rehearsal.works.values():
             contribution = work.contribution(manifest)
+            require_bounded(contribution, manifest, purpose)
             total += quantise(contribution.vector, purpose) + sample(table, manifest.length, rng.bytes(32))
-        aggregate = Aggregate(manifest, tuple(works), total)
-        for work in works.values():
+        aggregate = Aggregate(manifest, tuple(rehearsal.works), total)
+        for work in rehearsal.works.values():
             work.receive(aggregate)
-    for work in works.values():
-        work.settle()
-    return Rehearsal(constitution, works)
 
 
 def volume_key(seed: int, name: str) -> bytes:

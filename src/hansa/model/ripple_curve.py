@@ -59,7 +59,8 @@ PARTS: Final = 12
 """Stretches of a history."""
 CLIP: Final = 0.25
 """L2 bound of one stretch's difference, deviations per unit of the shock."""
-_LEAST_DAYS: Final = 3
+LEAST_DAYS: Final = 3
+"""Days that a stretch must have; its last one is left out."""
 
 
 def basis(horizon: int, coefficients: int = COEFFICIENTS) -> Float[np.ndarray, "lag coefficient"]:
@@ -78,6 +79,20 @@ def basis(horizon: int, coefficients: int = COEFFICIENTS) -> Float[np.ndarray, "
 def answer_sensitivity(clip: float = CLIP, parts: int = PARTS) -> float:
     """Return by how much, in L2 norm, one day of a member's raw data moves its answer."""
     return 2.0 * clip / parts
+
+
+def parts_of(bars: int, slots_per_day: int) -> int:
+    """Return how many stretches a history of so many bars is cut into: `PARTS`, or fewer of `LEAST_DAYS` days.
+
+    Raises:
+        ModelError: It is too short for two.
+    """
+    parts = min(PARTS, bars // (LEAST_DAYS * slots_per_day))
+    if parts < 2:
+        raise ModelError(
+            f"expected a history of at least {2 * LEAST_DAYS} days, got {bars / slots_per_day:.1f}; ask for more"
+        )
+    return parts
 
 
 def part_differences(
@@ -181,9 +196,9 @@ def _own_response(
 def _stretches(bars: int, slots_per_day: int, parts: int) -> list[slice]:
     """Cut a history into parts of equal length by the clock alone; the last day of each is left out."""
     length = bars // parts
-    if length < _LEAST_DAYS * slots_per_day:
+    if length < LEAST_DAYS * slots_per_day:
         raise ModelError(
-            f"expected at least {_LEAST_DAYS * slots_per_day * parts} bars for {parts} stretches, got {bars}; "
+            f"expected at least {LEAST_DAYS * slots_per_day * parts} bars for {parts} stretches, got {bars}; "
             "ask for a longer history"
         )
     return [slice(part * length, (part + 1) * length - slots_per_day) for part in range(parts)]
