@@ -20,15 +20,14 @@ from hansa.federation.ripple_query import PURPOSE, RippleQuery
 from hansa.federation.rules import limits_of
 from hansa.federation.running_sum import Request
 from hansa.federation.schedule import round_programme
-from hansa.lab.charter import charter
 from hansa.lab.rehearsal import Rehearsal, open_sums
 from hansa.protocol.messages import Manifest
-from simulator import Simulation, signing_key
+from ripple_rules import RULES
+from simulator import Simulation
 from small_market import (
     AS_OF_NS,
     BASKETS,
     HISTORY_DAYS,
-    MEASURES,
     START_NS,
     UNTIL_NS,
     all_views,
@@ -49,20 +48,6 @@ if TYPE_CHECKING:
 
 NAMES = tuple(BASKETS)
 QUERY = RippleQuery("xau", ("eur",), 3.0, 24)
-RULES = charter(
-    federation="test",
-    keys={f"m{place}": signing_key(f"m{place}").public for place in range(4)},
-    coordinator_key=signing_key("coordinator").public,
-    baskets=BASKETS,
-    measures=MEASURES,
-    cost=MEASURES[0],
-    volume_unit=1e6,
-    history_days=HISTORY_DAYS,
-    steps=0,
-    weight_cap=0.5,
-    ripple_epsilon=4.0,
-    ripple_queries=2,
-)
 STATE = [one for one in round_programme(RULES, AS_OF_NS) if one.purpose != "gram"]
 
 

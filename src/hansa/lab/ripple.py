@@ -147,7 +147,7 @@ def market_bars(data: Path, names: Sequence[str]) -> tuple[dict[str, pl.DataFram
         if legs is None:
             raise DataError(f"{folder}: no file for {name}, nor two that lead to it; it has {', '.join(sorted(files))}")
         made[name] = legs
-        found[name] = _crossed(*(_read(files[leg], leg) for leg in legs), name)
+        found[name] = _crossed(_read(files[legs[0]], legs[0]), _read(files[legs[1]], legs[1]), name)
     return found, made
 
 

@@ -38,7 +38,7 @@ SIZE: Final = 3.0
 HORIZON: Final = 24
 SLOTS: Final = 24
 WINDOWS: Final = (6, 24)
-NOISE_MULTIPLIER: Final = 5.0
+NOISE_MULTIPLIER: Final = 4.63
 """Of 20 queries a year at epsilon 4.8 and delta 1e-6."""
 _PLACEBO: Final = 0.05  # of a deviation: the Monte Carlo error of a simulated truth is below it
 

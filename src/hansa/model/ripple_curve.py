@@ -22,19 +22,21 @@ times as much: the epsilon of a query is then worth little, and the minimum coho
 What the noise means. With multiplier z the sum has noise of deviation z 2 clip / parts sqrt(n / (u - c)) on each
 coefficient (u the minimum cohort, c its colluders: each member adds the share of an honest minimum), the mean over n
 members that by n; a lag of L + 1 has about sqrt(coefficients / (L + 1)) of it, times the size of the shock. With
-z = 5.0 (20 queries a year at epsilon 4.8, delta 1e-6), the constants below, L = 24 and a shock of 3 deviations the
+z = 4.6 (20 queries a year at epsilon 4.8, delta 1e-6), the constants below, L = 24 and a shock of 3 deviations the
 deviation at a lag is about
 
 | members | u - c | noise of the mean, deviations of the market |
 |---|---|---|
-| 3 | 3 | 0.16 |
-| 5 | 3 | 0.13 |
-| 10 | 4 | 0.08 |
+| 3 | 3 | 0.044 |
+| 5 | 3 | 0.034 |
+| 10 | 4 | 0.021 |
 
 which `lag_deviation` gives exactly and every answer prints.
 
-Does NOT guarantee: that the difference is large: where the published state is the mean of the members' own costs, the
-mean of straight responses is the published one, and the query adds noise and little else. It says so beside the answer.
+Does NOT guarantee: that a member whose own clients feel a shock more than about twice as much is heard in full (its
+difference is clipped); that the difference is large at all: where the published state is the mean of the members' own
+costs, the mean of straight responses is the published one, and the query adds noise and little else. Every answer shows
+the published response beside it.
 
 Source: Nissim, Raskhodnikova and Smith, STOC 2007 (sample and aggregate).
 """
@@ -57,7 +59,7 @@ COEFFICIENTS: Final = 8
 """Numbers that a curve is sent as."""
 PARTS: Final = 12
 """Stretches of a history."""
-CLIP: Final = 0.25
+CLIP: Final = 0.1
 """L2 bound of one stretch's difference, deviations per unit of the shock."""
 LEAST_DAYS: Final = 3
 """Days that a stretch must have; its last one is left out."""
