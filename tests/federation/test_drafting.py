@@ -74,6 +74,7 @@ def test_the_next_constitution_names_the_one_before() -> None:
         replace(EXAMPLE, budgets=Budgets(1.0, 2.0, 3.0, 0.5, 4.0, 1e-7, 365), training=Training(3, 5.0, 0.25)),
         replace(EXAMPLE, training=Training(0), budgets=Budgets(clip=0.0, rounds_a_year=52)),
         replace(EXAMPLE, budgets=Budgets(clip=0.0)),
+        replace(EXAMPLE, budgets=Budgets(ripple=2.0, ripple_queries=7)),
         replace(EXAMPLE, schedule=Schedule("30 6 1 * *", "Europe/Berlin")),
     ],
 )

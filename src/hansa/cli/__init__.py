@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Final, NoReturn
 import typer
 
 from hansa import __version__
-from hansa.cli import alliance, bench, chaos, constitution, kit, market, node, privacy, replay, server, show
+from hansa.cli import alliance, bench, chaos, constitution, kit, market, node, privacy, replay, ripple, server, show
 from hansa.errors import HansaError
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ app.add_typer(server.app, name="server")
 app.command("chaos")(chaos.chaos)
 app.command("demo")(alliance.demo)
 app.command("replay")(replay.replay)
+app.command("ripple")(ripple.ripple)
 app.command("run")(alliance.run)
 app.command("status")(show.status)
 app.command("watch")(show.watch)

@@ -39,6 +39,7 @@ def coordinator_run(
     from hansa.federation.coordinator_service import run_coordinator, start_server
     from hansa.federation.journal import journal_to_stderr
     from hansa.federation.node import load_node, require_role, run_until_signal
+    from hansa.federation.ripple_desk import with_queries
     from hansa.federation.schedule import replay_programme, wall_clock_planner
 
     node = load_node(directory)
@@ -54,7 +55,7 @@ def coordinator_run(
             programme = replay_programme(node.constitution, start, end, live_bars=live_bars)
             done = run_until_signal(lambda: run_coordinator(node, programme=programme, server=server))
         else:
-            planner = wall_clock_planner(node.constitution, time.time_ns())
+            planner = with_queries(wall_clock_planner(node.constitution, time.time_ns()), node.work, node.constitution)
             done = run_until_signal(lambda: run_coordinator(node, programme=[], planner=planner, server=server))
     finally:
         if server is not None:

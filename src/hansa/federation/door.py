@@ -118,7 +118,7 @@ class MemberDoor:
         charges = self._affordable(manifest, purpose, table)
         contribution = self._statistic.contribution(manifest)
         begun = self._stopwatch()
-        self._check(contribution, manifest, purpose)
+        require_bounded(contribution, manifest, purpose)
         steps = quantise(contribution.vector, purpose)
         digest = manifest.digest()
         add_sample(steps, table, noise_seed(keys.noise_key, digest, steps))
@@ -161,14 +161,20 @@ class MemberDoor:
                 )
         return charges
 
-    def _check(self, contribution: Contribution, manifest: Manifest, purpose: PurposeLimit) -> None:
-        if contribution.purpose != manifest.purpose or contribution.vector.shape != (manifest.length,):
-            raise RefusedError(
-                f"{manifest.session}: expected {manifest.length} values for {manifest.purpose}; the statistic gave "
-                f"{contribution.vector.shape} for {contribution.purpose}"
-            )
-        if not contribution.sensitivity <= purpose.sensitivity * (1 + 1e-9):
-            raise RefusedError(
-                f"{manifest.session}: one unit may move the vector by {purpose.sensitivity:g}; "
-                f"this statistic lets it move by {contribution.sensitivity:g}"
-            )
+
+def require_bounded(contribution: Contribution, manifest: Manifest, purpose: PurposeLimit) -> None:
+    """Check that a statistic is what its manifest names and is bounded as the purpose says.
+
+    Raises:
+        RefusedError: It is not.
+    """
+    if contribution.purpose != manifest.purpose or contribution.vector.shape != (manifest.length,):
+        raise RefusedError(
+            f"{manifest.session}: expected {manifest.length} values for {manifest.purpose}; the statistic gave "
+            f"{contribution.vector.shape} for {contribution.purpose}"
+        )
+    if not contribution.sensitivity <= purpose.sensitivity * (1 + 1e-9):
+        raise RefusedError(
+            f"{manifest.session}: one unit may move the vector by {purpose.sensitivity:g}; "
+            f"this statistic lets it move by {contribution.sensitivity:g}"
+        )

@@ -18,7 +18,10 @@ from hansa.governance.constitution import Deadlines, Market, Schedule
 
 
 class Budgets(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Epsilon of each purpose for its period, all at one `delta`; the yearly ones pay for `rounds_a_year` rounds."""
+    """Epsilon of each purpose for its period, all at one `delta`; the yearly ones pay for `rounds_a_year` rounds.
+
+    `ripple` pays for `ripple_queries` queries a year; 0: none can be asked.
+    """
 
     census: float = 4.0
     state: float = 8.0
@@ -27,6 +30,8 @@ class Budgets(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     weights: float = 8.0
     delta: float = 1e-6
     rounds_a_year: int = 1
+    ripple: float = 0.0
+    ripple_queries: int = 20
 
 
 class Training(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -80,8 +85,9 @@ class Draft(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             influence_cap=float(market.influence_cap),
             history_days=market.history_days,
             baskets="\n".join(f"{_text(name)} = {_texts(markets)}" for name, markets in market.baskets.items()),
-            **{name: float(getattr(budgets, name)) for name in ("census", "state", "gram", "clip", "weights", "delta")},
+            **{name: float(getattr(budgets, name)) for name in _EPSILONS},
             rounds_a_year=budgets.rounds_a_year,
+            ripple_queries=budgets.ripple_queries,
             steps=training.steps,
             gram_clip=float(training.gram_clip),
             gradient_clip=float(training.gradient_clip),
@@ -106,6 +112,7 @@ EXAMPLE: Final = Draft(
 )
 """Choices to begin with; markets and the volume unit are to be replaced by the federation's own."""
 
+_EPSILONS: Final = ("census", "state", "gram", "clip", "weights", "ripple", "delta")
 _TEMPLATE: Final = """\
 # Draft of a constitution: the choices. Members and keys come from the roster; `hansa constitution new` derives vector
 # lengths, sensitivities and noise from these choices and refuses what contradicts itself.
@@ -133,6 +140,8 @@ state = {state}  # a DAY, for one client in a basket
 gram = {gram}  # a year, for one day of a member's data
 clip = {clip}  # a year, for one day of a member's data: to which norm the steps clip; 0: always to gradient_clip
 weights = {weights}  # a year, for one day of a member's data
+ripple = {ripple}  # a year, for one day of a member's data: queries of `hansa ripple`; 0: none can be asked
+ripple_queries = {ripple_queries}  # queries a year that `ripple` pays for; noise grows with its square root
 delta = {delta}  # probability that epsilon does not hold
 rounds_a_year = {rounds_a_year}  # rounds that the yearly budgets pay for; noise grows with its square root
 

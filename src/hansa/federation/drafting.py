@@ -11,6 +11,7 @@ would not fit, the steps become coarser.
 | state | client, basket and day | day | every bar |
 | gram | one day of a member's raw data | year | `rounds_a_year` |
 | weights | one day of a member's raw data | year | `rounds_a_year` times the training's steps |
+| ripple | one day of a member's raw data | year | `ripple_queries` |
 
 Guarantees: the result has passed `governance.constitution.check`, and each budget affords its planned sums by the
 accounting that members' doors use; a choice that is unknown or contradicts another is refused with its clause.
@@ -22,7 +23,7 @@ from __future__ import annotations
 import math
 from datetime import UTC, datetime, timedelta
 from itertools import takewhile
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from cronsim import CronSim
 from msgspec.structs import replace
@@ -31,6 +32,8 @@ from hansa.crypto.sampling import LARGEST_SIGMA, GaussianTable
 from hansa.errors import ConfigurationError
 from hansa.federation.draft_file import Budgets, Draft, Training
 from hansa.federation.published import gram_length, weights_length
+from hansa.federation.ripple_answer import ripple_length
+from hansa.federation.ripple_query import PURPOSE
 from hansa.federation.rules import limits_of
 from hansa.governance.amendment import changes
 from hansa.governance.constitution import (
@@ -45,6 +48,7 @@ from hansa.governance.constitution import (
 )
 from hansa.market.measures import MEASURES
 from hansa.model.clipping import BINS
+from hansa.model.ripple_curve import answer_sensitivity
 from hansa.protocol.encoding import share_sigma, values_touched
 from hansa.protocol.privacy import Charge, NoiseShares, epsilon, noise_multiplier_for
 
@@ -136,6 +140,7 @@ def draft_of(constitution: Constitution) -> Draft:
             gram=gram.epsilon,
             clip=constitution.purposes["clip"].epsilon if "clip" in constitution.purposes else 0.0,
             weights=weights.epsilon,
+            **_ripple_budget(constitution),
             delta=census.delta,
             rounds_a_year=max(1, round((census.noise_multiplier / once) ** 2)),
         ),
@@ -158,6 +163,14 @@ def draft_of(constitution: Constitution) -> Draft:
     if different:
         raise ConfigurationError(f"constitution: no draft makes this one; set otherwise: {different}")
     return draft
+
+
+def _ripple_budget(constitution: Constitution) -> dict[str, Any]:
+    ripple = constitution.purposes.get(PURPOSE)
+    if ripple is None:
+        return {}
+    once = _multiplier(ripple.epsilon, ripple.delta, 1)
+    return {"ripple": ripple.epsilon, "ripple_queries": max(1, round((ripple.noise_multiplier / once) ** 2))}
 
 
 def affordable(constitution: Constitution, name: str) -> int:
@@ -204,6 +217,10 @@ def _refuse_unplannable(draft: Draft) -> None:
             raise ConfigurationError(f"draft: {clause}: expected above 0, at most 10^6; got {number}")
     clauses = {
         f"budgets.clip: 0 to 10^6; got {budgets.clip}": 0 <= budgets.clip <= 1e6,
+        f"budgets.ripple: 0 to 10^6; got {budgets.ripple}": 0 <= budgets.ripple <= 1e6,
+        f"budgets.ripple_queries: 1 to {_MOST_ROUNDS}; got {budgets.ripple_queries}": 1
+        <= budgets.ripple_queries
+        <= _MOST_ROUNDS,
         f"budgets.delta: above 0, at most 1e-3; got {budgets.delta}": 0 < budgets.delta <= 1e-3,
         f"budgets.rounds_a_year: 1 to {_MOST_ROUNDS}; got {budgets.rounds_a_year}": 1
         <= budgets.rounds_a_year
@@ -223,7 +240,8 @@ def _planned(draft: Draft) -> dict[str, int]:
     rounds = draft.budgets.rounds_a_year
     bars = 86_400 // draft.market.bar_seconds
     steps = rounds * max(draft.training.steps, 1)
-    return {"census": rounds, "state": bars, "gram": rounds, "clip": rounds, "weights": steps}
+    queries = draft.budgets.ripple_queries
+    return {"census": rounds, "state": bars, "gram": rounds, "clip": rounds, "weights": steps, PURPOSE: queries}
 
 
 def _training(draft: Draft) -> list[Sums]:
@@ -294,6 +312,16 @@ def _purposes(draft: Draft) -> dict[str, Purpose]:
             sensitivity=2.0,
             noise_multiplier=noise("clip"),
             epsilon=budgets.clip,
+        )
+    if budgets.ripple:
+        found[PURPOSE] = replace(
+            gram,
+            values=ripple_length(market),
+            value_bound=4.0,
+            scale=2**20,
+            sensitivity=answer_sensitivity(),
+            noise_multiplier=noise(PURPOSE),
+            epsilon=budgets.ripple,
         )
     return found
 

@@ -8,6 +8,7 @@ Influence of one privacy unit on a vector, as declared to the door:
 | state | (client, basket, bar): `influence_cap` on each log measure | `influence_cap * max(weight) * sqrt(K)` |
 | gram, weights | one day of raw data: it reaches its own day-block and the next | `2 * clip`, clip = sensitivity / 2 |
 | clip | one day of raw data: its two day-blocks, one count each | 2 |
+| ripple | one day of raw data: it lies in one stretch of the history | see `ripple_answer` |
 
 A member noises the logarithm of its own volumes once a census (`influence_cap` times the census's noise multiplier), at
 home: the census's sum and the weights that stand in front of every state sum are made of that one noised number, so
@@ -43,6 +44,7 @@ from hansa.federation.forecasting import (
 )
 from hansa.federation.model_files import own_artefact, shared_artefact
 from hansa.federation.published import WEIGHT_SCALE, Published, network_shape
+from hansa.federation.ripple_answer import ripple_answer, ripple_contribution
 from hansa.federation.watchtower import Watchtower
 from hansa.model.clipping import norm_counts
 from hansa.model.core import block_gram
@@ -101,6 +103,7 @@ class LiquidityWork:
         self._views: Views | None = None
         self._batch: Batch | None = None
         self._is_unsettled = False
+        self._asked: list[Aggregate] = []  # opened queries whose answers are to be worked out
         self._units = {name: purpose.unit for name, purpose in constitution.purposes.items()}
         self._recorded_units: dict[str, str] = {}
         self._watchtower = Watchtower(self.published, records)
@@ -118,6 +121,7 @@ class LiquidityWork:
             "gram": self._gram,
             "clip": self._clip,
             "weights": self._weights,
+            "ripple": self._ripple,
         }
         maker = makers.get(manifest.purpose)
         if maker is None:
@@ -135,10 +139,14 @@ class LiquidityWork:
         self.published.receive(aggregate)
         if purpose in {"census", "gram"}:
             self.fitted, self._batch = None, None
+        if purpose == "ripple":
+            self._asked.append(aggregate)
+            return
         self._is_unsettled = True
 
     def settle(self) -> None:
-        """Publish the index of new bars, and forecasts once the round has its core."""
+        """Publish answers to queries, the index of new bars, and forecasts once the round has its core."""
+        self.answer_queries()
         if not self._is_unsettled or self.published.state.shape[0] == 0:
             return
         self._is_unsettled = False
@@ -147,6 +155,13 @@ class LiquidityWork:
         if self.published.grams is not None:
             self._forecast()
             self._records.put("settled_ns", int(self.published.stamps()[-1]))
+
+    def answer_queries(self) -> None:
+        """Work out the opened ripple queries and write each with its answer into the records."""
+        while self._asked:
+            aggregate = self._asked.pop(0)
+            found = ripple_answer(self.published, self._reach(aggregate.manifest), self._limits, aggregate)
+            self._records.put(f"ripple/{aggregate.manifest.session}", found)
 
     def _census(self, manifest: Manifest) -> Contribution:
         views = self._reach(manifest)
@@ -202,6 +217,9 @@ class LiquidityWork:
         parameters, batch = self._training(manifest)
         update = block_updates(network_shape(published.market), parameters, batch, clip=published.clip_bound)
         return Contribution("weights", update / published.clip_unit, 2 * published.widest_bound(self._limits))
+
+    def _ripple(self, manifest: Manifest) -> Contribution:
+        return ripple_contribution(self.published, self._reach(manifest), self._limits, manifest)
 
     def _training(self, manifest: Manifest) -> tuple[Float[np.ndarray, " param"], Batch]:
         """Return the network's parameters and this member's day-blocks."""

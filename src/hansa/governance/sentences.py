@@ -17,6 +17,7 @@ _LEARNED: Final = {
     "census": "how much is traded in each basket by all of the cohort together",
     "state": "for each bar and basket the cohort's weighted mean of each measure",
     "gram": "for each basket the matrix of products of regressors, from which the shared linear model is solved",
+    "ripple": "how the members' own costs respond to a shock in one basket, beyond what the published state tells",
     "weights": "the sum of the members' training steps of the residual network",
 }
 

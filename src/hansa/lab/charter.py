@@ -35,6 +35,8 @@ def charter(
     training_epsilon: float = 8.0,
     state_epsilon: float = 8.0,
     clip_epsilon: float = CLIP_EPSILON,
+    ripple_epsilon: float = 0.0,
+    ripple_queries: int = 20,
     weight_cap: float = 0.25,
     upload_seconds: float = 30.0,
     bar_seconds: int = 300,
@@ -54,6 +56,8 @@ def charter(
         training_epsilon: Yearly budget of `gram`, and of `weights`.
         state_epsilon: Daily budget of the state channel.
         clip_epsilon: Yearly budget of `clip`; 0 for a fixed bound.
+        ripple_epsilon: Yearly budget of ripple queries; 0 for none.
+        ripple_queries: Queries a year that it pays for.
         weight_cap: Largest share of a member in a basket; the state's noise grows with it.
         upload_seconds: How long a session waits for uploads.
         bar_seconds: Length of a bar.
@@ -73,7 +77,14 @@ def charter(
     )
     draft = Draft(
         market,
-        Budgets(state=state_epsilon, gram=training_epsilon, clip=clip_epsilon, weights=training_epsilon),
+        Budgets(
+            state=state_epsilon,
+            gram=training_epsilon,
+            clip=clip_epsilon,
+            weights=training_epsilon,
+            ripple=ripple_epsilon,
+            ripple_queries=ripple_queries,
+        ),
         Training(steps=steps),
         deadlines=Deadlines(60.0, upload_seconds, upload_seconds, upload_seconds),
     )

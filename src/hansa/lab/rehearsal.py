@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from hansa.crypto.sampling import GaussianTable, sample
+from hansa.federation.door import require_bounded
 from hansa.federation.liquidity import LiquidityWork
 from hansa.federation.records import Records
 from hansa.federation.rules import limits_of
@@ -22,7 +23,7 @@ from hansa.protocol.messages import Manifest
 from hansa.protocol.session import Aggregate
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping
     from pathlib import Path
 
     from hansa.federation.published import Published
@@ -62,11 +63,11 @@ def rehearse(
         seed: Of the noise.
         forecasts: Folder for `<member>.npz`, or None to keep nothing on disk.
     """
-    works = _works(constitution, views, seed=seed, forecasts=forecasts)
-    _play(constitution, works, replay_programme(constitution, as_of_ns, until_ns), seed=seed)
-    for work in works.values():
+    rehearsal = Rehearsal(constitution, _works(constitution, views, seed=seed, forecasts=forecasts))
+    open_sums(rehearsal, replay_programme(constitution, as_of_ns, until_ns), np.random.default_rng(seed))
+    for work in rehearsal.works.values():
         work.settle()
-    return Rehearsal(constitution, works)
+    return rehearsal
 
 
 def rehearse_state(
@@ -81,10 +82,10 @@ def rehearse_state(
         until_ns: Newest time of the state channel, ns UTC.
         seed: Of the noise.
     """
-    works = _works(constitution, views, seed=seed, forecasts=None)
+    rehearsal = Rehearsal(constitution, _works(constitution, views, seed=seed, forecasts=None))
     programme = [one for one in replay_programme(constitution, as_of_ns, until_ns) if one.purpose in CHANNEL]
-    _play(constitution, works, programme, seed=seed)
-    return next(iter(works.values())).published
+    open_sums(rehearsal, programme, np.random.default_rng(seed))
+    return next(iter(rehearsal.works.values())).published
 
 
 def _works(
@@ -103,21 +104,29 @@ def _works(
     }
 
 
-def _play(
-    constitution: Constitution, works: Mapping[str, LiquidityWork], programme: Sequence[Request], *, seed: int
-) -> None:
-    limits = limits_of(constitution)
-    rng = np.random.default_rng(seed)
+def open_sums(rehearsal: Rehearsal, programme: Iterable[Request], rng: np.random.Generator) -> None:
+    """Sum what a programme asks for over all members, noised and rounded as by the door, and let them take it in.
+
+    Args:
+        rehearsal: The members.
+        programme: Sums, in order.
+        rng: Draws the noise.
+
+    Raises:
+        RefusedError: A statistic lets one unit move it further than its purpose allows.
+    """
+    limits = limits_of(rehearsal.constitution)
     for request in programme:
-        manifest = _manifest(request, constitution, limits)
+        manifest = _manifest(request, rehearsal.constitution, limits)
         total = np.zeros(manifest.length, dtype=np.int64)
         purpose = limits.purposes[manifest.purpose]
         table = GaussianTable.build(share_sigma(purpose, limits, length=manifest.length))
-        for work in works.values():
+        for work in rehearsal.works.values():
             contribution = work.contribution(manifest)
+            require_bounded(contribution, manifest, purpose)
             total += quantise(contribution.vector, purpose) + sample(table, manifest.length, rng.bytes(32))
-        aggregate = Aggregate(manifest, tuple(works), total)
-        for work in works.values():
+        aggregate = Aggregate(manifest, tuple(rehearsal.works), total)
+        for work in rehearsal.works.values():
             work.receive(aggregate)
 
 
