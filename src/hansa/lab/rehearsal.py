@@ -47,6 +47,7 @@ def rehearse(
     until_ns: int,
     seed: int,
     forecasts: Path | None = None,
+    limits: Limits | None = None,
 ) -> Rehearsal:
     """Run one round as of a time and the state channel after it.
 
@@ -57,8 +58,9 @@ def rehearse(
         until_ns: Newest time of the state channel, ns UTC.
         seed: Of the noise.
         forecasts: Folder for `<member>.npz`, or None to keep nothing on disk.
+        limits: Limits in place of the constitution's: what no federation may run with, such as no noise.
     """
-    limits = limits_of(constitution)
+    limits = limits_of(constitution) if limits is None else limits
     works = {
         name: LiquidityWork(
             constitution,
