@@ -11,7 +11,7 @@ is absent, or locked at its limit and so without a range, the row is neither lea
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -23,8 +23,10 @@ if TYPE_CHECKING:
     from hansa.federation.views import Views
     from hansa.model.evaluation import Split
 
-LEAST_TRAINING_ROWS = 100
+LEAST_TRAINING_ROWS: Final = 100
 """Rows that a series needs in the training part to be learned from and scored."""
+VALIDATION_SHARE: Final = 0.25
+"""Share of a series' training rows, the last ones, on which choices are made."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,13 +119,16 @@ class Panel:
         """Return the rows of a part (`split.train`, `.fit`, `.validation`) that can be learned from."""
         return np.asarray(part[self.known(series)[part]])
 
+    def parts(self, series: int) -> tuple[Int[np.ndarray, " row"], Int[np.ndarray, " row"], Int[np.ndarray, " row"]]:
+        """Return a series' rows to fit on, to choose on and both with what lies between; a short history has its own."""
+        train = self.rows(series, self.split.train)
+        border = train.size - int(train.size * VALIDATION_SHARE)
+        gap = min(self.lags[-1] + 1, border // 4)
+        return train[: border - gap], train[border:], train
+
     def learns(self, series: int) -> bool:
-        """Return whether a series has enough rows to be learned from in every part."""
-        parts = (self.split.fit, self.split.validation)
-        least = LEAST_TRAINING_ROWS // 5
-        return self.rows(series, self.split.train).size >= LEAST_TRAINING_ROWS and all(
-            self.rows(series, part).size >= least for part in parts
-        )
+        """Return whether a series has enough rows to be learned from."""
+        return self.rows(series, self.split.train).size >= LEAST_TRAINING_ROWS
 
     def errors(self, forecast: Float[np.ndarray, "series test"]) -> Float[np.ndarray, "series test"]:
         """Return forecast minus outcome at the test rows; NaN where there is no outcome or the series does not learn.
