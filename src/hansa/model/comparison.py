@@ -122,7 +122,8 @@ def gap_closure(
     """
     own, alone, whole = (float(member_errors(one, metric).mean()) for one in (losses, local, central))
     drawn = [
-        _member_errors(one, days, metric=metric, seed=seed, draws=draws).mean(axis=0) for one in (losses, local, central)
+        _member_errors(one, days, metric=metric, seed=seed, draws=draws).mean(axis=0)
+        for one in (losses, local, central)
     ]
     gap = drawn[1] - drawn[2]
     closed = (drawn[1] - drawn[0])[gap > 0] / gap[gap > 0]

@@ -105,9 +105,9 @@ def train_and_forecast(
     best, kept, step = np.inf, weights, 0
     for _ in range(epochs):
         order = rng.permutation(fit)[:most_rows]
-        for rows in np.split(order[: order.size // BATCH * BATCH], max(order.size // BATCH, 1)):
-            if rows.size < BATCH:  # fewer rows than a batch: draw some twice, so that one program serves all
-                rows = rng.choice(fit, BATCH)
+        if order.size < BATCH:  # fewer rows than a batch: some are drawn twice, so that one program serves all
+            order = rng.choice(fit, BATCH)
+        for rows in order[: order.size // BATCH * BATCH].reshape(-1, BATCH):
             step += 1
             seen, when = batch(rows)
             weights, moments = _adam(
@@ -159,7 +159,10 @@ def _initial(rng: np.random.Generator, seen: int, nodes: int, groups: int) -> Pa
 
 @partial(jax.jit, static_argnums=3)
 def _network(
-    weights: Parameters, seen: Float[jax.Array, "row node column"], slot: Int[jax.Array, " row"], is_graph: bool
+    weights: Parameters,
+    seen: Float[jax.Array, "row node column"],
+    slot: Int[jax.Array, " row"],
+    is_graph: bool,  # noqa: FBT001 - a static argument
 ) -> Float[jax.Array, "row node"]:
     rows, nodes, _ = seen.shape
     node = jnp.broadcast_to(weights["node"], (rows, nodes, EMBEDDING))
@@ -173,20 +176,20 @@ def _network(
     return (hidden @ weights["out"] + weights["out_bias"])[..., 0]
 
 
-@partial(jax.jit, static_argnums=5)
+@partial(jax.jit, static_argnums=4)
 def _adam(
     weights: Parameters,
     moments: tuple[Parameters, Parameters],
     batch: tuple[jax.Array, jax.Array, jax.Array, jax.Array],
-    step: Float[jax.Array, ""],
-    rate: Float[jax.Array, ""],
-    is_graph: bool,
+    pace: Float[jax.Array, " two"],
+    is_graph: bool,  # noqa: FBT001 - a static argument of the compiler
 ) -> tuple[Parameters, tuple[Parameters, Parameters]]:
     seen, slot, target, counts = batch
+    step, rate = pace
 
     def loss(candidate: Parameters) -> jax.Array:
         error = _network(candidate, seen, slot, is_graph) - target
-        return (counts * error**2).sum() / jnp.maximum(counts.sum(), 1.0)
+        return jnp.asarray((counts * error**2).sum() / jnp.maximum(counts.sum(), 1.0))
 
     gradient = jax.grad(loss)(weights)
     first = jax.tree.map(lambda m, g: _DECAYS[0] * m + (1 - _DECAYS[0]) * g, moments[0], gradient)

@@ -78,6 +78,8 @@ PAIRS: Final[Mapping[str, Mapping[str, float]]] = {
     "yen-desk": {"AUDJPY": 1e3, "EURJPY": 1e3, "GBPJPY": 1e3},
     "europe-and-gold-desk": {"EURGBP": 1e5, "XAUUSD": 1e2},
 }
+#: Half of the futures began after 2011: the first test stretch begins where some histories are long and most short.
+FIRST_SHARES: Final = {"china_futures": 1 / 3}
 FX_CLOCK: Final = "America/New_York+07:00"
 
 
@@ -89,7 +91,7 @@ class Dataset:
         name: As the command and the tables have it.
         folder: Below the folder of the data; empty for the simulated market.
         folds: Test stretches of the full run.
-        state: Whether a state channel is offered on it.
+        unit: What the yearly budget protects.
     """
 
     name: str
@@ -109,7 +111,7 @@ DATASETS: Final[Mapping[str, Dataset]] = {
         Dataset("stablecoins", _SEP, 2),
         Dataset("stablecoin_venues", _SEP, 2),
         Dataset("bitcoin", _SEP, 2),
-        Dataset("china_futures", "china_futures_daily", 4),
+        Dataset("china_futures", "china_futures_daily", 6),
         Dataset("fx_hourly", "fx_hourly", 3),
         Dataset("djia_daily", "djia_daily_2006_2017", 4),
     )
@@ -144,9 +146,7 @@ def panel(
     folder = data / DATASETS[name].folder
     if name in {"stablecoins", "stablecoin_venues", "bitcoin"}:
         markets = BITCOIN if name == "bitcoin" else STABLECOINS
-        return venues(
-            name, folder, markets, by="series" if name == "stablecoins" else "venue", fold=fold, folds=folds
-        )
+        return venues(name, folder, markets, by="series" if name == "stablecoins" else "venue", fold=fold, folds=folds)
     loaders = {"china_futures": futures_table, "djia_daily": stocks_table, "fx_hourly": fx_table}
     table, left_out = loaders[name](folder)
     return own_panel(name, table, left_out, fold=fold, folds=folds, newcomer=newcomer)
@@ -198,10 +198,13 @@ def own_panel(
     measures = ("log_volume", "log_range", "log_impact") if is_daily else ("log_range", "log_quotes")
     found = compute(table, [one for one in measures if one != "log_quotes"])
     if not is_daily:
-        counts = table.select("ts_ns", "market", "venue", (pl.col("trades") + 1).cast(pl.Float64).log().alias("log_quotes"))
+        counts = table.select(
+            "ts_ns", "market", "venue", (pl.col("trades") + 1).cast(pl.Float64).log().alias("log_quotes")
+        )
         found = found.join(counts, on=["ts_ns", "market", "venue"], how="left")
     stamps = found["ts_ns"].unique().sort().to_numpy()
-    split = walk_forward(stamps.size, folds=folds, lookback_bars=lags[-1])[fold]
+    first = FIRST_SHARES.get(name, 0.6)
+    split = walk_forward(stamps.size, folds=folds, lookback_bars=lags[-1], first_share=first)[fold]
     keys = found.select("venue", "market").unique().sort("venue", "market").rows()
     if newcomer and newcomer not in {member for member, _ in keys}:
         raise ConfigurationError(f"expected a member of {name} as newcomer; got {newcomer}")

@@ -1,10 +1,10 @@
 """The federated arms of an own panel: members trade markets of their own and share weights, and a state of all markets.
 
 The statistics are the product's (`model.core`): packed Gram matrices of clipped blocks, summed, noised, solved, moved
-towards own rows; columns are scaled per measure (`common_rows`). Blocks are as long as the longest lag (20 trading days, 120 hours), so that one day of raw data
-reaches its own block and the next: the sensitivity is 2 clip, the unit one day of a member's raw data. The state of a
-bar is the mean over members (weights capped) of the mean over their markets of each log measure less its training
-mean; one client moves a measure by at most the influence cap.
+towards own rows; columns are scaled per measure (`common_rows`). Blocks are as long as the longest lag (20 trading
+days, 120 hours), so that one day of raw data reaches its own block and the next: the sensitivity is 2 clip, the unit
+one day of a member's raw data. The state of a bar is the mean over members (weights capped) of the mean over their
+markets of each log measure less its training mean; one client moves a measure by at most the influence cap.
 
 Here sums are added in memory with Gaussian noise: the product's constitution has no federation in which each basket
 has one member, because such a sum would show that member. Pooling over markets shows nobody.
@@ -41,11 +41,14 @@ if TYPE_CHECKING:
 
     from hansa.lab.benchmark.epsilons import Epsilons
     from hansa.lab.benchmark.panel import Panel
+
     Forecasts = dict[str, Float[np.ndarray, "series test"]]
 
 WEIGHT_CAP: Final = 0.25
 BARS_A_DAY: Final = {"fx_hourly": 24}
 CLIP: Final = Training().gram_clip
+NEWCOMER_SCORED_BARS: Final = 120
+"""Test bars on which a newcomer is scored: as many as it has history; later it would have learned again."""
 
 
 def federated(panel: Panel, epsilons: Epsilons, *, seed: int) -> Forecasts:
@@ -77,7 +80,6 @@ def alone(panel: Panel) -> Forecasts:
     found = {arm: _empty(panel) for arm in ("local", "local_public", "local_public_state", "centralised")}
     exact = _build(panel, exact_state(panel))
     costs = panel.own[:, :, panel.cost].T
-    keep = _own_columns(panel)
     total = np.sum([_gram(panel, series, one.rows, np.inf) for series, one in exact.items()], axis=0)
     pooled = solve(total, ridge=RIDGE)
     for series, one in exact.items():
@@ -93,6 +95,17 @@ def alone(panel: Panel) -> Forecasts:
         for arm, inputs in seen_by.items():
             found[arm][series] = tuned(panel, series, inputs)[panel.split.test]
         found["centralised"][series] = _personal(panel, series, one, pooled)
+    return found
+
+
+def newcomer(panel: Panel, member: str, epsilons: Epsilons, *, seed: int) -> Forecasts:
+    """Return the federated arms and the local forecast of a member that has just joined with a short history."""
+    found = federated(panel, epsilons, seed=seed)
+    found["local"] = _empty(panel)
+    for series in panel.of(member):
+        if panel.learns(series):
+            own = Inputs(panel.slot, own=panel.own[series])
+            found["local"][series] = tuned(panel, series, own)[panel.split.test]
     return found
 
 
@@ -169,7 +182,7 @@ def _state(panel: Panel) -> tuple[Float[np.ndarray, "time measure"], Float[np.nd
         is_there = np.isfinite(mean).all(axis=1)
         total[is_there] += weight * mean[is_there]
         present += weight * is_there
-    return total / np.maximum(present, 1e-9)[:, None], present
+    return np.asarray(total / np.maximum(present, 1e-9)[:, None]), present
 
 
 def _build(panel: Panel, state: Float[np.ndarray, "time measure"]) -> dict[int, MemberRows]:
@@ -218,7 +231,7 @@ def _personal(
     fit, validation, train = panel.parts(series)
     pull = choose_pull(one.rows.take(fit), one.rows.take(validation), shared)
     own = block_gram(one.rows.take(train), clip=np.inf, block_bars=panel.lags[-1])
-    return one.forecast(solve_personal(own, shared, pull=pull))[panel.split.test]
+    return np.asarray(one.forecast(solve_personal(own, shared, pull=pull))[panel.split.test])
 
 
 def _empty(panel: Panel) -> Float[np.ndarray, "series test"]:

@@ -120,7 +120,7 @@ class Panel:
         return np.asarray(part[self.known(series)[part]])
 
     def parts(self, series: int) -> tuple[Int[np.ndarray, " row"], Int[np.ndarray, " row"], Int[np.ndarray, " row"]]:
-        """Return a series' rows to fit on, to choose on and both with what lies between; a short history has its own."""
+        """Return a series' rows to fit on, those to choose on, and all training rows; a short history has its own."""
         train = self.rows(series, self.split.train)
         border = train.size - int(train.size * VALIDATION_SHARE)
         gap = min(self.lags[-1] + 1, border // 4)

@@ -83,7 +83,9 @@ def boosted_pooled(panel: Panel, seed: int) -> Forecasts:
     found = _empty(panel)
     built = _built(panel)
     made = trees.boosted(
-        {series: one.rows for series, one in built.items()}, {series: panel.parts(series) for series in built}, seed=seed
+        {series: one.rows for series, one in built.items()},
+        {series: panel.parts(series) for series in built},
+        seed=seed,
     )
     for series, one in built.items():
         found[series] = _unscaled(one, made[series])[panel.split.test]
@@ -149,9 +151,7 @@ def _with_neighbours(panel: Panel, series: int) -> MemberRows:
     """Build HAR with the costs of the member's other series, mixed by spillover; HAR where there is no other."""
     train = panel.rows(series, panel.split.train)
     costs = panel.own[:, :, panel.cost]
-    mine = [
-        one for one in panel.of(panel.members[series]) if one == series or np.isfinite(costs[one, train]).all()
-    ]
+    mine = [one for one in panel.of(panel.members[series]) if one == series or np.isfinite(costs[one, train]).all()]
     own = costs[series][:, None]
     if len(mine) == 1:
         return common_rows(panel, series, Inputs(panel.slot, own=own))
@@ -201,5 +201,3 @@ def _unscaled(one: MemberRows, forecast: Float[np.ndarray, " time"]) -> Float[np
 
 def _empty(panel: Panel) -> Float[np.ndarray, "series test"]:
     return np.full((len(panel.members), panel.split.test.size), np.nan)
-
-

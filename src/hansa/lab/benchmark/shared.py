@@ -22,8 +22,8 @@ from hansa.lab.assessment import Bench
 from hansa.lab.benchmark.epsilons import DELTA, SHIPPED
 from hansa.lab.benchmark.panel import Panel, Venues
 from hansa.lab.demo import MEASURES as SIMULATED_MEASURES
-from hansa.lab.demo import VOLUME_UNIT, levelled, stage
 from hansa.lab.demo import TRAIN_DAYS as SIMULATED_TRAIN_DAYS
+from hansa.lab.demo import VOLUME_UNIT, levelled, stage
 from hansa.lab.venues import BAR_NS, COST, DAY_NS, MEASURES, TRAIN_SHARE, WEIGHT_CAP, MemberBy, member_series
 from hansa.market.calendar import slot_of_day
 from hansa.model.design import Design

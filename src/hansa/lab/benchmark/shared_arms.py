@@ -124,7 +124,6 @@ def alone(panel: Panel) -> Forecasts:
 
 def _exact_state(panel: Panel) -> Float[np.ndarray, "time basket measure"]:
 
-
     spans = panel.venues
     if spans is None:
         raise ModelError(f"expected a shared panel; {panel.name} has markets of its members' own")

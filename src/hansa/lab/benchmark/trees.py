@@ -49,7 +49,7 @@ def library() -> ModuleType:
         import lightgbm  # noqa: PLC0415 - optional
     except ImportError as error:
         raise ConfigurationError("LightGBM is not installed; install it with `pip install hansa[benchmark]`") from error
-    return lightgbm  # type: ignore[no-any-return]
+    return lightgbm
 
 
 def is_there() -> bool:
