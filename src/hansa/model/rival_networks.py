@@ -110,10 +110,9 @@ def train_and_forecast(
         for rows in order[: order.size // BATCH * BATCH].reshape(-1, BATCH):
             step += 1
             seen, when = batch(rows)
-            weights, moments = _adam(
-                weights, moments, (seen, when, target[rows], counts[rows]), np.float32(step), np.float32(learning_rate),
-                is_graph,
-            )  # fmt: skip
+            shown = (seen, when, target[rows], counts[rows])
+            pace = np.array([step, learning_rate], np.float32)
+            weights, moments = _adam(weights, moments, shown, pace, is_graph)
         made = _forecast_rows(weights, batch, validation, is_graph=is_graph)
         loss = float((counts[validation] * (made - target[validation]) ** 2).sum() / counts[validation].sum())
         if loss < best:
