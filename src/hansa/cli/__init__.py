@@ -10,7 +10,21 @@ from typing import TYPE_CHECKING, Annotated, Final, NoReturn
 import typer
 
 from hansa import __version__
-from hansa.cli import alliance, bench, chaos, constitution, kit, market, node, privacy, replay, ripple, server, show
+from hansa.cli import (
+    alliance,
+    bench,
+    benchmark,
+    chaos,
+    constitution,
+    kit,
+    market,
+    node,
+    privacy,
+    replay,
+    ripple,
+    server,
+    show,
+)
 from hansa.errors import HansaError
 
 if TYPE_CHECKING:
@@ -22,6 +36,7 @@ app = typer.Typer(
 app.add_typer(kit.app, name="kit")
 app.add_typer(constitution.app, name="constitution")
 app.add_typer(bench.app, name="bench")
+app.add_typer(benchmark.app, name="benchmark")
 app.add_typer(market.app, name="market")
 app.add_typer(privacy.app, name="privacy")
 app.add_typer(node.coordinator_app, name="coordinator")

@@ -38,10 +38,11 @@ CHANNEL: Final = frozenset({"census", "state"})
 
 @dataclass(frozen=True, slots=True)
 class Rehearsal:
-    """What came out: each member's work with everything it has learned and forecast."""
+    """Each member's work with all it has learned and forecast; `limits` are those in place of the constitution's."""
 
     constitution: Constitution
     works: Mapping[str, LiquidityWork]
+    limits: Limits | None = None
 
 
 def rehearse(
@@ -52,6 +53,7 @@ def rehearse(
     until_ns: int,
     seed: int,
     forecasts: Path | None = None,
+    limits: Limits | None = None,
 ) -> Rehearsal:
     """Run one round as of a time and the state channel after it.
 
@@ -62,8 +64,9 @@ def rehearse(
         until_ns: Newest time of the state channel, ns UTC.
         seed: Of the noise.
         forecasts: Folder for `<member>.npz`, or None to keep nothing on disk.
+        limits: Limits in place of the constitution's: what no federation may run with, such as no noise.
     """
-    rehearsal = Rehearsal(constitution, _works(constitution, views, seed=seed, forecasts=forecasts))
+    rehearsal = Rehearsal(constitution, _works(constitution, views, limits, seed=seed, forecasts=forecasts), limits)
     open_sums(rehearsal, replay_programme(constitution, as_of_ns, until_ns), np.random.default_rng(seed))
     for work in rehearsal.works.values():
         work.settle()
@@ -82,19 +85,19 @@ def rehearse_state(
         until_ns: Newest time of the state channel, ns UTC.
         seed: Of the noise.
     """
-    rehearsal = Rehearsal(constitution, _works(constitution, views, seed=seed, forecasts=None))
+    rehearsal = Rehearsal(constitution, _works(constitution, views, None, seed=seed, forecasts=None))
     programme = [one for one in replay_programme(constitution, as_of_ns, until_ns) if one.purpose in CHANNEL]
     open_sums(rehearsal, programme, np.random.default_rng(seed))
     return next(iter(rehearsal.works.values())).published
 
 
 def _works(
-    constitution: Constitution, views: Mapping[str, Views], *, seed: int, forecasts: Path | None
+    constitution: Constitution, views: Mapping[str, Views], limits: Limits | None, *, seed: int, forecasts: Path | None
 ) -> dict[str, LiquidityWork]:
     return {
         name: LiquidityWork(
             constitution,
-            limits_of(constitution),
+            limits or limits_of(constitution),
             load=_given(own),
             forecasts=None if forecasts is None else forecasts / f"{name}.npz",
             records=Records(":memory:"),
@@ -115,7 +118,7 @@ def open_sums(rehearsal: Rehearsal, programme: Iterable[Request], rng: np.random
     Raises:
         RefusedError: A statistic lets one unit move it further than its purpose allows.
     """
-    limits = limits_of(rehearsal.constitution)
+    limits = rehearsal.limits or limits_of(rehearsal.constitution)
     for request in programme:
         manifest = _manifest(request, rehearsal.constitution, limits)
         total = np.zeros(manifest.length, dtype=np.int64)
