@@ -249,6 +249,27 @@ def test_an_announcement_read_twice_keeps_the_uploads(federation: Simulation) ->
     assert federation.coordinator.is_done
 
 
+def test_an_upload_that_is_read_before_its_own_announcement_counts(federation: Simulation) -> None:
+    held: list[Message] = []
+    deliver = federation.hub.deliver
+
+    def board_behind(name: str, message: Message) -> list[Message]:
+        if (name, message.subject.step) != ("coordinator", "announce"):
+            return deliver(name, message)
+        held.append(message)
+        return []
+
+    federation.hub.deliver = board_behind
+    federation.run(until=lambda: [step for _, step, _ in federation.sent].count("upload") == 5)
+    assert [message.subject.session for message in held] == [SESSION]
+    federation.hub.deliver = deliver
+    federation.coordinator.handle(held[0])
+    federation.run()
+    assert [aggregate.manifest.session for aggregate in federation.opened()] == [SESSION]
+    assert federation.opened()[0].cohort == federation.limits.members
+    assert is_exact(federation)
+
+
 def test_strangers_and_malformed_bytes_stop_nobody(federation: Simulation) -> None:
     federation.run(until=lambda: says(federation, "cohort"))
     agreement = Agreement(b"", b"")

@@ -85,6 +85,7 @@ class CoordinatorNode:
         self._running: dict[str, RunningSum] = {}
         self._deaths: dict[tuple[int, int], int] = {}
         self._said: set[tuple[str, str]] = set()
+        self._early: dict[str, list[Message]] = {}  # of sessions announced and not yet read back: the inbox ran ahead
         self._sealed: dict[bytes, Payload] = {}  # envelopes that we sealed and have not yet read back
 
     @property
@@ -232,6 +233,7 @@ class CoordinatorNode:
         self._records.step(session, step.split("-")[0], message.time_ns)
 
     def _note_manifest(self, manifest: Manifest, time_ns: int) -> None:
+        early = self._early.pop(manifest.session, [])
         place = (manifest.round, manifest.position)
         if place in self.done or manifest.attempt != self._deaths.get(place, 0) + 1:
             return
@@ -240,6 +242,8 @@ class CoordinatorNode:
             self._pending.remove(request)
         self._running[manifest.session] = RunningSum(request, manifest, limits=self._limits, time_ns=time_ns)
         self._records.session(manifest, "announce", time_ns)
+        for message in early:
+            self.handle(message)
 
     def _note_result(self, running: RunningSum, result: Result, time_ns: int) -> None:
         cohort, session = running.sum.cohort, running.sum.manifest.session
@@ -282,6 +286,7 @@ class CoordinatorNode:
         subject = message.subject
         running = self._running.get(subject.session)
         if running is None:
+            self._early.get(subject.session, []).append(message)
             return
         if subject.step == "upload":
             running.sum.add_upload(subject.sender, message.body)
@@ -304,6 +309,7 @@ class CoordinatorNode:
             attempt = self._deaths.get((request.round, request.position), 0) + 1
             manifest = self._manifest(request, attempt)
             if (manifest.session, "announce") not in self._said:
+                self._early.setdefault(manifest.session, [])
                 outgoing.append(self._say(manifest.session, "announce", manifest))
         return outgoing
 
