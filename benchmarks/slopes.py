@@ -77,7 +77,7 @@ def shown(what: str, row: Row) -> Row:
 
 def fitted(along: Sequence[float], column: Sequence[float]) -> dict[str, float]:
     """Return slope and intercept of the least-squares line, and its largest distance from a point, in the same unit."""
-    slope, intercept = np.polynomial.Polynomial.fit(along, column, 1).convert().coef[::-1]
+    slope, intercept = np.polyfit(along, column, 1)
     distances = np.abs(np.asarray(column) - (slope * np.asarray(along) + intercept))
     return {"slope": float(slope), "intercept": float(intercept), "worst": float(distances.max())}
 
