@@ -56,7 +56,7 @@ def sum_point(members: int, values: int) -> Row:
     with tempfile.TemporaryDirectory(prefix="hansa-slopes-") as directory:
         figures = bench.secure_sum(Path(directory) / "alliance", bench.BenchOptions(members, values, REPEATS))
     row = {name: float(str(figures[name])) for name in SUM_COLUMNS if name != "cpu_seconds"}
-    return {**row, "cpu_seconds": round(cpu_seconds() - before, 2)}
+    return shown(f"{members} members, {values} values", {**row, "cpu_seconds": round(cpu_seconds() - before, 2)})
 
 
 def channel_point(sums: int) -> Row:
@@ -65,13 +65,19 @@ def channel_point(sums: int) -> Row:
     with tempfile.TemporaryDirectory(prefix="hansa-slopes-") as directory:
         options = bench.BenchOptions(CHANNEL_MEMBERS, CHANNEL_VALUES, sums)
         figures = bench.channel_costs(Path(directory) / "alliance", options)
-    return {**{name: float(str(value)) for name, value in figures.items()},
-            "cpu_seconds": round(cpu_seconds() - before, 2)}  # fmt: skip
+    row = {name: float(str(value)) for name, value in figures.items()}
+    return shown(f"{sums} sums of the state channel", {**row, "cpu_seconds": round(cpu_seconds() - before, 2)})
+
+
+def shown(what: str, row: Row) -> Row:
+    """Return a point; say that it is there, for the next may take minutes."""
+    print(f"{what}: {json.dumps(row)}", file=sys.stderr, flush=True)
+    return row
 
 
 def fitted(along: Sequence[float], column: Sequence[float]) -> dict[str, float]:
     """Return slope and intercept of the least-squares line, and its largest distance from a point, in the same unit."""
-    slope, intercept = np.polynomial.Polynomial.fit(along, column, 1).convert().coef[::-1]
+    slope, intercept = np.polyfit(along, column, 1)
     distances = np.abs(np.asarray(column) - (slope * np.asarray(along) + intercept))
     return {"slope": float(slope), "intercept": float(intercept), "worst": float(distances.max())}
 
