@@ -183,3 +183,31 @@ def test_a_seed_of_another_length_is_refused() -> None:
     for make in (uniform_element, ternary_secret):
         with pytest.raises(IdentityError, match="32 bytes"):
             make(bytes(31))
+
+
+@given(st.lists(st.integers(0, 2**30), min_size=1, max_size=40), st.integers(0, 2**30))
+def test_a_scaled_factor_is_canonical_and_carries_its_exact_quotients(values: list[int], scale: int) -> None:
+    primes = ring_parameters.transform().primes
+    element = np.zeros((7, 8192), dtype=np.uint32)
+    scales = np.array([scale % int(prime) for prime in primes], dtype=np.uint64)
+    for k, prime in enumerate(primes):
+        element[k, : len(values)] = [value % int(prime) for value in values]
+        element[k, 40:43] = [0, 1, int(prime) - 1]
+    factor, quotients = np.empty_like(element), np.empty_like(element)
+    assert ring_kernels.scaled_factor(element, scales, primes, factor, quotients)
+    for k, prime in enumerate(primes):
+        expected = [int(one) * int(scales[k]) % int(prime) for one in element[k, :43]]
+        assert factor[k, :43].tolist() == expected
+        assert quotients[k, :43].tolist() == [(one << 32) // int(prime) for one in expected]
+
+
+def test_a_scaled_factor_of_the_largest_residues_is_exact_and_a_larger_one_is_noticed() -> None:
+    primes = ring_parameters.transform().primes
+    element = np.repeat(primes[:, None] - np.uint32(1), 8192, axis=1) - np.arange(8192, dtype=np.uint32)[None, :]
+    factor, quotients = np.empty_like(element), np.empty_like(element)
+    assert ring_kernels.scaled_factor(element, primes.astype(np.uint64) - 1, primes, factor, quotients)
+    assert np.array_equal(factor, np.repeat(np.arange(1, 8193, dtype=np.uint32)[None, :], 7, axis=0))
+    wide = factor.astype(np.uint64) << np.uint64(32)
+    assert np.array_equal(quotients, wide // primes.astype(np.uint64)[:, None])
+    element[3, 8191] = primes[3]
+    assert not ring_kernels.scaled_factor(element, primes.astype(np.uint64) - 1, primes, factor, quotients)

@@ -111,6 +111,7 @@ def packages(name: str, manifest: bytes = MANIFEST) -> dict[str, bytes]:
         name=name,
         participants=NAMES,
         pair_secrets=KEYS[name].pair_secrets,
+        seeds=seeds(name, manifest),
         manifest=manifest,
         threshold=RULES.quorum,
         entropy=bytes(32),
@@ -167,8 +168,8 @@ def test_packages_have_these_hashes(claim: str) -> None:
 
 def test_with_fewer_peers_than_the_threshold_there_are_no_packages() -> None:
     few = recovery_packages(
-        name="m1", participants=NAMES[:5], pair_secrets=KEYS["m1"].pair_secrets, manifest=MANIFEST,
-        threshold=5, entropy=bytes(32),
+        name="m1", participants=NAMES[:5], pair_secrets=KEYS["m1"].pair_secrets,
+        seeds=seeds("m1"), manifest=MANIFEST, threshold=5, entropy=bytes(32),
     )  # fmt: skip
     assert few == {}
 
@@ -192,8 +193,8 @@ def test_a_package_opens_for_its_receiver_sender_and_session_only() -> None:
 
 def test_a_package_of_another_number_of_shares_is_refused() -> None:
     short = recovery_packages(
-        name="m1", participants=NAMES[:3], pair_secrets=KEYS["m1"].pair_secrets, manifest=MANIFEST,
-        threshold=2, entropy=bytes(32),
+        name="m1", participants=NAMES[:3], pair_secrets=KEYS["m1"].pair_secrets,
+        seeds=seeds("m1"), manifest=MANIFEST, threshold=2, entropy=bytes(32),
     )  # fmt: skip
     with pytest.raises(MessageError, match="recovery package of m1"):
         opened("m2", short["m2"])

@@ -49,12 +49,11 @@ def test_a_coordinator_keeps_one_total_and_one_vector_a_call_whatever_the_number
     call = coordinator.next_call()
     assert call is not None
     coordinator.note_call(call)
+    openings = {name: table.sessions[name].on_call(from_coordinator(call)) for name in call.decryptors}
     before, kept = traced(), []
-    for name in call.decryptors:
-        opening = table.sessions[name].on_call(from_coordinator(call))
+    for name, opening in openings.items():
         assert opening is not None
         coordinator.add_opening(name, opening)
-        del opening
         kept.append(traced())
     assert len(kept) == table.rules.threshold >= 6
     assert before + vector / 2 < kept[0] < before + 2 * vector  # the sum's copy, to which partials are added

@@ -58,8 +58,8 @@ from hansa.crypto.encryption_kernels import (
     flood_digits,
 )
 from hansa.crypto.prg import Keystream
-from hansa.crypto.ring import SPARE_WORDS, STREAM_BYTES, read_uniform, require_element
-from hansa.crypto.ring_kernels import pack_planes, product_coefficients, reject
+from hansa.crypto.ring import SPARE_WORDS, STREAM_BYTES, read_uniform, require_element_shape
+from hansa.crypto.ring_kernels import pack_planes, product_coefficients, reject, scaled_factor
 from hansa.crypto.ring_parameters import (
     COLUMNS,
     DEGREE,
@@ -70,7 +70,6 @@ from hansa.crypto.ring_parameters import (
     PRIMES,
     ROWS,
     column,
-    shoup,
     transform,
 )
 from hansa.errors import MessageError, ProtocolError
@@ -166,6 +165,7 @@ def partial_decryption(
     coefficients: int,
     *,
     share: RingElement,
+    weight: UInt32[np.ndarray, " prime"] | None = None,
     crs_seed: bytes,
     flood_seed: bytes,
     masks: Sequence[tuple[bytes, bool]] = (),
@@ -175,7 +175,8 @@ def partial_decryption(
 
     Args:
         coefficients: Those of the session's ciphertexts.
-        share: The decryptor's Lagrange weight times the sum of its shares of the cohort's ring keys.
+        share: The sum of the decryptor's shares of the cohort's ring keys.
+        weight: The decryptor's Lagrange weight, by its residue for each prime; None for one.
         crs_seed: 32 public bytes of the session.
         flood_seed: 32 fresh secret bytes for this one answer.
         masks: For each other decryptor of this opening 32 bytes that both derive for it, bound to the session, the
@@ -201,7 +202,8 @@ def partial_decryption(
 
         return write
 
-    factor = _factor(share, constants.negated_scale)
+    scale = constants.negated_scale
+    factor = _factor(share, scale if weight is None else scale * weight[:, None] % column(PRIMES))
     return _add_to_products(
         coefficients,
         factor,
@@ -289,9 +291,11 @@ def _add_masks(streams: Sequence[tuple[Keystream, bool]], switched: UInt32[np.nd
 
 def _factor(element: RingElement, scale: UInt64[np.ndarray, "prime 1"]) -> tuple[RingElement, RingElement]:
     """Return the scaled element and what a product by it without division needs."""
-    require_element(element)
-    scaled = element * scale % column(PRIMES)
-    return scaled.astype(np.uint32), shoup(scaled)
+    require_element_shape(element)
+    factor, quotients = np.empty_like(element, order="C"), np.empty_like(element, order="C")
+    if not scaled_factor(element, scale[:, 0], transform().primes, factor, quotients):
+        raise ProtocolError("expected a ring element with residues below their primes, got a larger one")
+    return factor, quotients
 
 
 def _add_to_products(

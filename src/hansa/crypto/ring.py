@@ -170,11 +170,20 @@ def require_element(element: RingElement) -> None:
     Raises:
         ProtocolError: The type or the shape is another, or a residue is not canonical.
     """
+    require_element_shape(element)
+    if (element >= column(PRIMES)).any():
+        raise ProtocolError("expected a ring element with residues below their primes, got a larger one")
+
+
+def require_element_shape(element: RingElement) -> None:
+    """Refuse what cannot be an element by its type or shape.
+
+    Raises:
+        ProtocolError: It is not uint32 of shape (prime, coefficient).
+    """
     shape = (len(PRIMES), DEGREE)
     if element.shape != shape or element.dtype != np.uint32:
         raise ProtocolError(f"expected a uint32 ring element of shape {shape}, got {element.dtype} of {element.shape}")
-    if (element >= column(PRIMES)).any():
-        raise ProtocolError("expected a ring element with residues below their primes, got a larger one")
 
 
 def _starts() -> list[int]:

@@ -240,3 +240,37 @@ def weighted_sum(
                         total[j] %= prime
             for j in range(_STRETCH):
                 out[k, start + j] = np.uint32(total[j] % prime)
+
+
+@njit(cache=True, nogil=True)
+def scaled_factor(
+    element: UInt32[np.ndarray, "prime 8192"],
+    scale: UInt64[np.ndarray, " prime"],
+    primes: UInt32[np.ndarray, " prime"],
+    factor: UInt32[np.ndarray, "prime 8192"],
+    quotients: UInt32[np.ndarray, "prime 8192"],
+) -> bool:
+    """Write scale * element, canonical, and floor(2^32 factor / prime); return whether the element was canonical.
+
+    A quotient by doubles is wrong by one at most (products below 2^60, quotients below 2^32), and then put right.
+    """
+    high = 0
+    for k in range(primes.size):
+        prime = np.int64(primes[k])
+        inverse = 1.0 / float(prime)
+        weight = np.int64(scale[k])
+        for j in range(element.shape[1]):
+            value = np.int64(element[k, j])
+            high += 1 if value >= prime else 0
+            product = value * weight
+            rest = product - np.int64(float(product) * inverse) * prime
+            rest += prime if rest < 0 else 0
+            rest -= prime if rest >= prime else 0
+            factor[k, j] = np.uint32(rest)
+            shifted = rest << 32
+            quotient = np.int64(float(shifted) * inverse)
+            left = shifted - quotient * prime
+            quotient -= 1 if left < 0 else 0
+            quotient += 1 if left >= prime else 0
+            quotients[k, j] = np.uint32(quotient)
+    return high == 0

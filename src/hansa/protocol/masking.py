@@ -53,6 +53,7 @@ def recovery_packages(
     name: str,
     participants: Sequence[str],
     pair_secrets: Mapping[str, bytes],
+    seeds: Mapping[str, bytes],
     manifest: bytes,
     threshold: int,
     entropy: bytes,
@@ -63,6 +64,7 @@ def recovery_packages(
         name: This member.
         participants: All names of the manifest, in order; a member's x coordinate is its place, from 1.
         pair_secrets: `K_ij` by peer.
+        seeds: The session's mask seeds by peer.
         manifest: Digest of the manifest.
         threshold: Shares that open a seed; with fewer peers than that there are no packages, for then the smallest
             cohort is everybody and no mask is left over.
@@ -72,8 +74,7 @@ def recovery_packages(
     if len(peers) < threshold:
         return {}
     holders = [participants.index(peer) + 1 for peer in peers]
-    secrets = [mask_seed(pair_secrets[peer], manifest) for peer in peers]
-    columns = split_many(secrets, threshold=threshold, holders=holders, entropy=entropy)
+    columns = split_many([seeds[peer] for peer in peers], threshold=threshold, holders=holders, entropy=entropy)
     packages = {}
     for place, peer in enumerate(peers):
         plaintext = b"".join(column[place].encode() for column in columns)

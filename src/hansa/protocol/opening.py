@@ -31,7 +31,6 @@ from typing import TYPE_CHECKING
 from hansa.crypto.encryption import partial_decryption
 from hansa.crypto.key_sharing import lagrange_weights
 from hansa.crypto.prg import derive
-from hansa.crypto.ring import scale_element
 from hansa.errors import RefusedError
 from hansa.protocol.messages import Agreement, Call, Cohort, Manifest, claimed_sender, encode, open_envelope
 
@@ -118,12 +117,18 @@ def partial(name: str, *, manifest: Manifest, cohort: Cohort, call: Call, keys: 
     """
     digest, call_digest = manifest.digest(), hashlib.sha256(encode(call)).digest()
     holders = [keys.members.index(decryptor) + 1 for decryptor in call.decryptors]
-    weights = lagrange_weights(holders, keys.members.index(name) + 1)
-    share = scale_element(keys.share_of(cohort.members), weights)
+    weight = lagrange_weights(holders, keys.members.index(name) + 1)
     masks = [
         (derive(keys.pair_secrets[peer], b"hansa/opening-mask/1" + digest + call_digest), peer < name)
         for peer in call.decryptors
         if peer != name
     ]
     flood = derive(keys.noise_key, b"hansa/flood/1" + digest + call_digest)
-    return partial_decryption(coefficients, share=share, crs_seed=crs_seed(manifest), flood_seed=flood, masks=masks)
+    return partial_decryption(
+        coefficients,
+        share=keys.share_of(cohort.members),
+        weight=weight,
+        crs_seed=crs_seed(manifest),
+        flood_seed=flood,
+        masks=masks,
+    )

@@ -154,6 +154,7 @@ def build_upload(
         name=name,
         participants=keys.members,
         pair_secrets=keys.pair_secrets,
+        seeds=seeds,
         manifest=digest,
         threshold=limits.quorum,
         entropy=derive(entropy, b"hansa/packages/1"),
