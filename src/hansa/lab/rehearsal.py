@@ -48,6 +48,7 @@ def rehearse(
     until_ns: int,
     seed: int,
     forecasts: Path | None = None,
+    models: Path | None = None,
 ) -> Rehearsal:
     """Run one round as of a time and the state channel after it.
 
@@ -58,6 +59,7 @@ def rehearse(
         until_ns: Newest time of the state channel, ns UTC.
         seed: Of the noise.
         forecasts: Folder for `<member>.npz`, or None to keep nothing on disk.
+        models: Folder for `<member>/model` and `<member>/model-shared`, likewise.
     """
     limits = limits_of(constitution)
     works = {
@@ -66,6 +68,7 @@ def rehearse(
             limits,
             load=_given(own),
             forecasts=None if forecasts is None else forecasts / f"{name}.npz",
+            models=None if models is None else models / name,
             records=Records(":memory:"),
             volume_key=volume_key(seed, name),
         )
