@@ -1,6 +1,6 @@
 """Are ripple responses right? Simulated markets with known responses, against a VAR and local projections.
 
-    python benchmarks/ripple.py [--replications 200] [--bars 2500] [--federated 20]
+    python benchmarks/ripple.py [--replications 100] [--bars 2500] [--federated 10]
 
 First table: the estimator on exact histories. `error`: root mean squared distance from the truth over the lags, over
 the truth's own size, mean over edges with a response; below it the share of edges with the right sign at the true
@@ -16,8 +16,6 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from hansa.lab.ripple_markets import NAMES, known_market
 from hansa.lab.ripple_trials import federated_trial, score, trial
 
@@ -27,9 +25,9 @@ if TYPE_CHECKING:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--replications", type=int, default=200)
+    parser.add_argument("--replications", type=int, default=100)
     parser.add_argument("--bars", type=int, default=2500)
-    parser.add_argument("--federated", type=int, default=20)
+    parser.add_argument("--federated", type=int, default=10)
     chosen = parser.parse_args(arguments)
     print(f"{chosen.replications} histories of {chosen.bars} bars a market; a shock of 3 deviations, 24 bars")
     print(f"{'market':<10}{'estimator':<20}{'error':>7}{'sign':>7}{'corr':>7}{'peak+-1':>9}{'cover':>7}{'placebo':>9}")
@@ -45,13 +43,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
             print(f"{name:<10}{estimator:<20}{cells}")
     if not chosen.federated:
         return
-    print(f"\nthrough the door: {chosen.federated} histories of 12 x {chosen.bars // 2} bars, noisy views")
+    print(f"\nthrough the door: {chosen.federated} histories of 12 x {chosen.bars // 4} bars, noisy views")
     print(f"{'market':<10}{'members':>8}  {'answer':<26}{'error':>7}{'sign':>7}{'corr':>7}{'peak+-1':>9}{'cover':>7}")
     for name in NAMES:
         market = known_market(name)
         for members in (3, 5, 10):
             trials = [
-                federated_trial(market, seed, members=members, bars=12 * (chosen.bars // 2))
+                federated_trial(market, seed, members=members, bars=12 * (chosen.bars // 4))
                 for seed in range(chosen.federated)
             ]
             for answer in trials[0]:
@@ -61,7 +59,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
                     for value, width in zip(found.row()[:5], (7, 7, 7, 9, 7), strict=True)
                 )
                 print(f"{name:<10}{members:>8}  {answer:<26}{cells}")
-    print(f"(numpy {np.__version__})")
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hansa.errors import ConfigurationError, RefusedError
+from hansa.federation.budgets import purpose_budgets
 from hansa.federation.drafting import affordable, draft_of
 from hansa.federation.records import Records
 from hansa.federation.ripple_answer import ripple_length
@@ -285,3 +286,10 @@ def test_a_file_that_is_no_query_is_put_aside_and_nothing_is_asked_before_a_stat
 def test_a_constitution_without_the_purpose_says_how_to_get_it(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match=r"\[budgets\] ripple above 0"):
         ask(tmp_path, constitution(), QUERY, now_ns=0)
+
+
+def test_a_budget_of_queries_is_shown_without_a_bound_by_rounds() -> None:
+    (found,) = [one for one in purpose_budgets(RULES, [], now_ns=AS_OF_NS) if one.purpose == PURPOSE]
+    assert found.block_rounds is None
+    (period,) = found.periods
+    assert (period.left, period.runs_out_ns) == (2, None)

@@ -77,7 +77,7 @@ class PurposeBudget:
         noise_multiplier: Noise of a sum over the sensitivity.
         deviation: Standard deviation of the noise on one value of a sum of all members, in the statistic's unit.
         releases_a_round: Releases that one scheduled round asks for; of a `day` purpose, that a whole day asks for.
-        block_rounds: In how many rounds one day of raw data can be, where the unit is one.
+        block_rounds: In how many rounds one day of raw data can be, where the unit is one and a round asks for it.
         periods: Spending by period; of a purpose without any, the current one.
     """
 
@@ -117,7 +117,9 @@ def purpose_budgets(constitution: Constitution, ledger: Sequence[Spending], *, n
                 noise_multiplier=purpose.noise_multiplier,
                 deviation=value_deviation(limits.purposes[name], limits),
                 releases_a_round=releases_asked(constitution, name),
-                block_rounds=block_rounds(constitution, name) if purpose.unit.startswith(DAY_UNIT) else None,
+                block_rounds=block_rounds(constitution, name)
+                if purpose.unit.startswith(DAY_UNIT) and releases_asked(constitution, name)
+                else None,
                 periods=tuple(
                     _period(constitution, name, period, [row for row in own if row.period == period], now_ns)
                     for period in periods

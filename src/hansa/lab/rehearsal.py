@@ -54,6 +54,7 @@ def rehearse(
     seed: int,
     forecasts: Path | None = None,
     limits: Limits | None = None,
+    models: Path | None = None,
 ) -> Rehearsal:
     """Run one round as of a time and the state channel after it.
 
@@ -65,8 +66,11 @@ def rehearse(
         seed: Of the noise.
         forecasts: Folder for `<member>.npz`, or None to keep nothing on disk.
         limits: Limits in place of the constitution's: what no federation may run with, such as no noise.
+        models: Folder for `<member>/model` and `<member>/model-shared`, likewise.
     """
-    rehearsal = Rehearsal(constitution, _works(constitution, views, limits, seed=seed, forecasts=forecasts), limits)
+    rehearsal = Rehearsal(
+        constitution, _works(constitution, views, limits, seed=seed, forecasts=forecasts, models=models), limits
+    )
     open_sums(rehearsal, replay_programme(constitution, as_of_ns, until_ns), np.random.default_rng(seed))
     for work in rehearsal.works.values():
         work.settle()
@@ -85,14 +89,20 @@ def rehearse_state(
         until_ns: Newest time of the state channel, ns UTC.
         seed: Of the noise.
     """
-    rehearsal = Rehearsal(constitution, _works(constitution, views, None, seed=seed, forecasts=None))
+    rehearsal = Rehearsal(constitution, _works(constitution, views, None, seed=seed))
     programme = [one for one in replay_programme(constitution, as_of_ns, until_ns) if one.purpose in CHANNEL]
     open_sums(rehearsal, programme, np.random.default_rng(seed))
     return next(iter(rehearsal.works.values())).published
 
 
 def _works(
-    constitution: Constitution, views: Mapping[str, Views], limits: Limits | None, *, seed: int, forecasts: Path | None
+    constitution: Constitution,
+    views: Mapping[str, Views],
+    limits: Limits | None,
+    *,
+    seed: int,
+    forecasts: Path | None = None,
+    models: Path | None = None,
 ) -> dict[str, LiquidityWork]:
     return {
         name: LiquidityWork(
@@ -100,6 +110,7 @@ def _works(
             limits or limits_of(constitution),
             load=_given(own),
             forecasts=None if forecasts is None else forecasts / f"{name}.npz",
+            models=None if models is None else models / name,
             records=Records(":memory:"),
             volume_key=volume_key(seed, name),
         )

@@ -92,7 +92,7 @@ def trial(market: KnownMarket, seed: int, *, bars: int, replicates: int = 200) -
 
 
 def federated_trial(
-    market: KnownMarket, seed: int, *, members: int, bars: int, view_noise: float = VIEW_NOISE, replicates: int = 200
+    market: KnownMarket, seed: int, *, members: int, bars: int, view_noise: float = VIEW_NOISE, replicates: int = 100
 ) -> Mapping[str, Estimate]:
     """Answer a query about the first market through the bounded answers of members with noisy views.
 
@@ -117,14 +117,14 @@ def federated_trial(
     mean = np.mean(parts, axis=(0, 1))
     deviation = NOISE_MULTIPLIER * answer_sensitivity() / np.sqrt(members * honest(members))
     noisy = mean + deviation * rng.standard_normal(mean.shape)
-    band = put_on(_public(state, seed, replicates), noisy, parts[0], deviation=deviation, members=members, size=SIZE)
+    public = _public(state, seed, replicates)
+    band = put_on(public, noisy, parts[0], deviation=deviation, members=members, size=SIZE)
     unit = state.std(axis=0)  # answers are in deviations of the published cost, the truth in those of the exact one
 
     def shown(curves: Float[np.ndarray, "lag market"]) -> Float[np.ndarray, "source lag market"]:
         return np.asarray((curves * unit)[None])
 
     silent = np.pad(curves_of(mean, HORIZON, SIZE).T, ((0, 0), (1, 0)))
-    public = _public(state, seed, replicates)
     first = views[0] - views[0].mean(axis=0)
     alone = choose_dynamics(first / first.std(axis=0), windows=WINDOWS)
     own = responses(alone, 0, SIZE, HORIZON, rng=np.random.default_rng(seed))[0] * first.std(axis=0)
