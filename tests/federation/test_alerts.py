@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import sqlite3
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -15,6 +17,7 @@ from hansa.federation.records import Records
 from hansa.federation.rules import limits_of
 from hansa.federation.schedule import replay_programme, state_programme
 from hansa.federation.watchtower import basket_indices, index_rule, model_version
+from hansa.model.lsi import stress_index
 from hansa.model.point_in_time import index_evidence
 from hansa.protocol.session import Aggregate
 from simulator import BAR_NS
@@ -160,3 +163,18 @@ def test_the_excess_and_the_band_are_published_where_range_is_measured() -> None
     names = {row["name"] for row in one._records.rows("SELECT DISTINCT name FROM series")}
     assert {"lsi", "lsi_low", "lsi_high"} <= names
     assert "lsix" not in names, "this federation does not measure the range"
+
+
+def test_the_excess_is_what_the_published_range_does_not_say() -> None:
+    market = msgspec.structs.replace(constitution().market, measures=("log_range", "log_impact"), cost="log_impact")
+    rng = np.random.default_rng(7)
+    bars = 9 * 288
+    log_range = -7 + np.cumsum(0.05 * rng.standard_normal(bars)) * 0.3
+    state = np.column_stack([log_range, log_range + 0.3 * rng.standard_normal(bars)])
+    published = SimpleNamespace(market=market, state=state[:, None, :], bar_ns=BAR_NS)
+    index = stress_index(state, np.arange(bars) % 288, index_rule(market.measures))
+    found = watchtower.excess(published, index, 0)  # type: ignore[arg-type]
+    known = np.isfinite(found) & np.isfinite(index)
+    assert known.sum() > 100
+    assert np.var(found[known]) < np.var(index[known]), "volatility explains a part"
+    assert np.isnan(found[np.isnan(index)]).all()
