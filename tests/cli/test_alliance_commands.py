@@ -18,6 +18,7 @@ from hansa import cli
 from hansa.cli.node import parse_time
 from hansa.cli.show import record_files, summary
 from hansa.errors import ConfigurationError, StoreError
+from hansa.federation.alerts import Alert
 from hansa.federation.records import Records
 from hansa.lab.assessment import ALL_ARMS
 from hansa.lab.tables import show
@@ -45,7 +46,7 @@ def node(tmp_path: Path) -> Iterator[Path]:
     records.died(state.session, reason=HOSTILE, time_ns=5_000_000_000)
     records.note(6, state.session, "upload", HOSTILE)
     records.series("lsi", "[blink]xau[/blink]", [(AS_OF_NS, 77.25)])
-    records.alert("lsi", "[blink]xau[/blink]", AS_OF_NS, 91.0)
+    records.alert(Alert("lsi", "[blink]xau[/blink]", AS_OF_NS, 91.0))
     records.budget("[i]state[/i]", "2023-03-13", epsilon=1.5, allowed=8.0, delta=1e-6)
     records.close()
     yield work.parent

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from hansa.federation.alerts import Alert
 from hansa.federation.journal import LOGGER, JsonLines, journal_to_stderr
 from hansa.federation.records import Records
 from hansa.federation.schedule import round_programme
@@ -56,7 +57,7 @@ def test_deaths_refusals_and_alerts_are_lines_too(journal: logging.Logger, capsy
     for _ in range(2):
         records.died(CENSUS.session, reason="nobody came", time_ns=2)
         records.note(3, CENSUS.session, "upload", "m1: no")
-        records.alert("lsi", "xau", 4, 91.0)
+        records.alert(Alert("lsi", "xau", 4, 91.0))
     found = lines(capsys.readouterr().err)
     assert [line["event"] for line in found] == ["sum died", "refused", "alert"]
     assert [line["level"] for line in found] == ["warning", "warning", "info"]

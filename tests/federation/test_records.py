@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from hansa.errors import StoreError
+from hansa.federation.alerts import Alert
 from hansa.federation.records import Records
 from players import manifest
 from simulator import limits
@@ -67,8 +68,8 @@ def test_a_series_holds_the_newest_value_of_a_bar_and_no_gaps() -> None:
 
 def test_alerts_budgets_and_facts_come_back() -> None:
     records = Records(":memory:")
-    records.alert("lsi", "eur", 1, 0.9)
-    records.alert("lsi", "eur", 1, 0.9)
+    records.alert(Alert("lsi", "eur", 1, 0.9))
+    records.alert(Alert("lsi", "eur", 1, 0.9))
     records.budget("gram", "1970", epsilon=1.0, allowed=4.0, delta=1e-6)
     records.budget("gram", "1970", epsilon=2.0, allowed=4.0, delta=1e-6)
     records.put("model", {"digest": "ab", "round": 3})

@@ -5,7 +5,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hansa.errors import ConfigurationError
-from hansa.identity.configuration import DataConfiguration, NatsConfiguration, NodeConfiguration
+from hansa.identity.configuration import (
+    AlertsConfiguration,
+    DataConfiguration,
+    NatsConfiguration,
+    NodeConfiguration,
+)
 
 printable = st.text(st.characters(exclude_categories=["C"]), max_size=30)
 
@@ -18,6 +23,7 @@ def test_a_configuration_survives_its_file(text: str, markets: list[str], port: 
         "member",
         NatsConfiguration(url=text, port=port),
         DataConfiguration(directory=text, markets=tuple(markets)),
+        AlertsConfiguration(webhook=text, fix_file=text, events_port=port, oldest_hours=1.5),
     )
     assert NodeConfiguration.from_toml(configuration.to_toml()) == configuration
 
@@ -32,6 +38,12 @@ def test_a_configuration_survives_its_file(text: str, markets: list[str], port: 
         ("[data]\nbar_seconds = 0", "data.bar_seconds"),
         ("[data]\nmarkets = 'USDC-USD'", "data.markets"),
         ("[data", "hansa.toml"),
+        ("[alerts]\nfix_port = 70000", "alerts.fix_port"),
+        ("[alerts]\nevents_listen = '0.0.0.0'", "alerts.events_listen"),
+        ("[alerts]\nfix_listen = '10.0.0.1'", "alerts.fix_listen"),
+        ("[alerts]\nfix_sender = ''", "alerts.fix_sender"),
+        ("[alerts]\noldest_hours = 0.0", "alerts.oldest_hours"),
+        ("[alerts]\nemail = 'x'", "alerts"),
     ],
 )
 def test_an_unknown_mistyped_or_impossible_key_is_refused_with_its_place(line: str, place: str) -> None:

@@ -117,3 +117,14 @@ def test_harmonics_of_the_first_and_the_quarter_slot() -> None:
 def test_harmonics_of_a_slot_outside_the_day_are_refused() -> None:
     with pytest.raises(DataError, match="slots_per_day"):
         features.harmonics(np.array([288]), 288)
+
+
+def test_the_last_score_is_the_trailing_one() -> None:
+    values = np.random.default_rng(0).standard_normal(80)
+    values[::7] = np.nan
+    trailing = features.trailing_zscores(values, np.zeros(80, dtype=int), window_bars=80, minimum=10)
+    for bar in range(1, 80):
+        found = features.last_zscore(values[: bar + 1], minimum=10)
+        assert found == trailing[bar] or (np.isnan(found) and np.isnan(trailing[bar]))
+    with pytest.raises(DataError, match="one value"):
+        features.last_zscore(np.empty(0), minimum=1)

@@ -17,6 +17,8 @@ from hansa.federation.records import Records
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+    from hansa.federation.alerts import Alert
+
 SHOWN_SESSIONS = 12
 
 
@@ -40,18 +42,71 @@ def watch(
     directory: Annotated[Path, typer.Argument(help="A node's kit folder, or a folder of several.")],
     *,
     seconds: Annotated[float, typer.Option(help="Stop after so long; 0 for never.")] = 0.0,
+    only_alerts: Annotated[bool, typer.Option("--alerts", help="One line an alert, and nothing else.")] = False,
 ) -> None:
     """Follow the index, alerts and sums of a node as they are published."""
     from rich.console import Group
     from rich.live import Live
 
     started = time.monotonic()
+    if only_alerts:
+        shown: dict[Path, int] = {}
+        while True:
+            for path in record_files(directory):
+                for alert in written_alerts(path, after=shown.get(path, 0)):
+                    sys.stdout.write(alert_line(path, alert) + "\n")
+                    shown[path] = alert.number
+            sys.stdout.flush()
+            if seconds and time.monotonic() - started > seconds:
+                return
+            time.sleep(0.5)
     with Live(refresh_per_second=4, screen=False) as live:
         while True:
             live.update(Group(*(table for path in record_files(directory) for table in _tables(summary(path)))))
             if seconds and time.monotonic() - started > seconds:
                 return
             time.sleep(0.5)
+
+
+def alerts(
+    directory: Annotated[Path, typer.Argument(help="A node's kit folder, or a folder of several.")],
+    *,
+    check: Annotated[bool, typer.Option("--check", help="Check that none was changed after it was written.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, evidence included.")] = False,
+) -> None:
+    """List the alerts that a node has written down, with model version and whether they came before the outcome."""
+    from hansa.federation.alerts import verify
+
+    found = {path: written_alerts(path) for path in record_files(directory)}
+    if as_json:
+        nodes = {path.parent.parent.name: [alert.body() for alert in own] for path, own in found.items()}
+        sys.stdout.write(json.dumps(nodes, indent=2) + "\n")
+    else:
+        lines = [alert_line(path, alert) for path, own in found.items() for alert in own]
+        sys.stdout.write("\n".join(lines or ["no alerts"]) + "\n")
+    if check:
+        for own in found.values():
+            verify(own)
+        sys.stderr.write(f"checked {sum(len(own) for own in found.values())} alerts: none was changed\n")
+
+
+def written_alerts(path: Path, *, after: int = 0) -> list[Alert]:
+    """Return the alerts of one node's records with a number above `after`."""
+    records = Records(path, read_only=True)
+    try:
+        return records.alerts(after=after)
+    finally:
+        records.close()
+
+
+def alert_line(path: Path, alert: Alert) -> str:
+    """Return one alert as a line of text for a terminal: names cannot carry control characters."""
+    words = (
+        f"{path.parent.parent.name}  {_when(alert.ts_ns)}  {alert.basket}  {alert.rule} {alert.value:.1f}  "
+        f"{alert.model_version or 'no version'}  "
+        f"{'before any later bar' if alert.is_ahead else 'after later bars were known'}  {alert.digest[:12]}"
+    )
+    return "".join(letter if letter.isprintable() else "?" for letter in words)
 
 
 def record_files(directory: Path) -> list[Path]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hansa.crypto.prg import derive
+from hansa.federation.delivery.courier import Courier
 from hansa.federation.liquidity import LiquidityWork
 from hansa.federation.records import Records
 from hansa.federation.rules import limits_of
@@ -24,7 +25,8 @@ async def run_member(node: Node, *, patience_seconds: float = 60.0) -> None:
     Raises:
         DataError: There are no bars of any market of the constitution in the member's folder.
         StoreError: Durable facts cannot be written.
-        TransportError: The server cannot be reached or refuses for good.
+        TransportError: The server cannot be reached or refuses for good, or a port for alerts is taken.
+        ConfigurationError: Alerts are to go where they cannot.
     """
     require_bars(node.bars, node.constitution.market)
     enable_compilation_cache(Path(os.environ.get("JAX_COMPILATION_CACHE_DIR") or node.work / "compiled"))
@@ -38,4 +40,11 @@ async def run_member(node: Node, *, patience_seconds: float = 60.0) -> None:
         models=node.work,
         volume_key=derive(node.kit.signing_key.to_bytes(), b"hansa/volume-noise/1"),
     )
-    await take_part(node, work, records=records, patience_seconds=patience_seconds)
+    courier = Courier(
+        node.kit.configuration.alerts,
+        directory=node.directory,
+        records_path=node.records_path,
+        outbox_path=node.work / "outbox.sqlite",
+    )
+    async with courier.running():
+        await take_part(node, work, records=records, patience_seconds=patience_seconds)

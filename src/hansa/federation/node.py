@@ -9,6 +9,7 @@ A node's folder is its kit plus:
 | node/facts.sqlite | durable facts, ledger, egress record | the member (0600) |
 | node/records.sqlite | published records | `hansa status`, `hansa watch` |
 | node/forecasts.npz | the member's forecasts | the member |
+| node/outbox.sqlite | which alerts have been delivered where | the member |
 | node/server/ | the embedded message server's streams (coordinator) | the coordinator |
 """
 

@@ -5,7 +5,7 @@
 | session | a secure sum: purpose, place in its round, attempt, state, stream time of each step (ns UTC), members |
 | note | something refused or gone wrong: when, in which session and step, why |
 | series | a published value of a basket at a bar: `lsi`, `cost`, `forecast`, ... |
-| alert | an early warning: bar, basket, index, rule |
+| alert | an early warning (`hansa.federation.alerts`): bar, basket, index, rule, version, evidence, digest |
 | budget | a privacy budget: spent and allowed epsilon |
 | fact | anything else by name, as JSON |
 
@@ -22,11 +22,13 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from hansa.errors import StoreError
+from hansa.federation.alerts import NOTHING_BEFORE, alert_of, chained
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
 
+    from hansa.federation.alerts import Alert
     from hansa.protocol.messages import Manifest
 
 _SCHEMA: Final = """
@@ -37,12 +39,18 @@ CREATE TABLE IF NOT EXISTS session (
 CREATE TABLE IF NOT EXISTS note (time_ns INTEGER, session TEXT, step TEXT, reason TEXT, UNIQUE (session, step, reason));
 CREATE TABLE IF NOT EXISTS series (
   name TEXT, basket TEXT, ts_ns INTEGER, value REAL, PRIMARY KEY (name, basket, ts_ns)) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS alert (rule TEXT, basket TEXT, ts_ns INTEGER, value REAL, PRIMARY KEY (rule, basket, ts_ns));
+CREATE TABLE IF NOT EXISTS alert (
+  rule TEXT, basket TEXT, ts_ns INTEGER, value REAL, model_version TEXT, known_ns INTEGER, written_ns INTEGER,
+  evidence TEXT, number INTEGER, digest TEXT, PRIMARY KEY (rule, basket, ts_ns));
 CREATE TABLE IF NOT EXISTS budget (
   purpose TEXT, period TEXT, epsilon REAL, allowed REAL, delta REAL, PRIMARY KEY (purpose, period)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS fact (name TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID;
 """
 logger = logging.getLogger(__name__)
+ALERT_COLUMNS: Final = {
+    "model_version": "TEXT", "known_ns": "INTEGER", "written_ns": "INTEGER", "evidence": "TEXT",
+    "number": "INTEGER", "digest": "TEXT",
+}  # fmt: skip
 STEP_COLUMNS: Final = frozenset({"announce", "cohort", "call", "recover", "closed"})
 
 
@@ -66,9 +74,17 @@ class Records:
                 self._connection.execute("PRAGMA journal_mode = WAL")
                 self._connection.execute("PRAGMA synchronous = OFF")
                 self._connection.executescript(_SCHEMA)
+                self._add_alert_columns()
             self._connection.execute("PRAGMA busy_timeout = 2000")
         except sqlite3.Error as error:
             raise StoreError(f"records: cannot open {path}: {error}") from error
+
+    def _add_alert_columns(self) -> None:
+        """Widen the alerts of a file that an earlier version wrote; they stay, without number and digest."""
+        known = {row[1] for row in self._connection.execute("PRAGMA table_info(alert)")}
+        for name, kind in ALERT_COLUMNS.items():
+            if name not in known:
+                self._connection.execute(f"ALTER TABLE alert ADD COLUMN {name} {kind}")
 
     def close(self) -> None:
         """Close the file."""
@@ -123,11 +139,45 @@ class Records:
         except sqlite3.Error as error:
             raise StoreError(f"records: {error}; free disk space or remove the file") from error
 
-    def alert(self, rule: str, basket: str, ts_ns: int, value: float) -> None:
-        """Publish an early warning."""
-        if self._write("INSERT OR IGNORE INTO alert VALUES (?, ?, ?, ?)", rule, basket, ts_ns, value):
-            fields = {"rule": rule, "basket": basket, "ts_ns": ts_ns, "value": value}
+    def alert(self, alert: Alert) -> bool:
+        """Write an early warning down, once: one that is there already stays as it was written.
+
+        Args:
+            alert: Without number and digest, which follow from those before.
+
+        Returns:
+            Whether it is new.
+        """
+        try:
+            with self._connection:
+                self._connection.execute("BEGIN IMMEDIATE")
+                last = self._connection.execute(
+                    "SELECT number, digest FROM alert WHERE number IS NOT NULL ORDER BY number DESC LIMIT 1"
+                ).fetchone()
+                number, previous = (int(last[0]) + 1, str(last[1])) if last else (1, NOTHING_BEFORE)
+                cursor = self._connection.execute(
+                    "INSERT OR IGNORE INTO alert VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                    (
+                        alert.rule, alert.basket, alert.ts_ns, alert.value, alert.model_version, alert.known_ns,
+                        alert.written_ns, msgspec.json.encode(alert.evidence).decode(), number,
+                        chained(alert, previous),
+                    ),
+                )  # fmt: skip
+                is_new = cursor.rowcount > 0
+        except sqlite3.Error as error:
+            raise StoreError(f"records: {error}; free disk space or remove the file") from error
+        if is_new:
+            fields = {"rule": alert.rule, "basket": alert.basket, "ts_ns": alert.ts_ns, "value": alert.value}
             logger.info("alert", extra={"fields": fields})
+        return is_new
+
+    def alerts(self, *, after: int = 0) -> list[Alert]:
+        """Return the alerts with a number above `after`, in order.
+
+        Raises:
+            StoreError: The file is damaged.
+        """
+        return [alert_of(row) for row in self.rows("SELECT * FROM alert WHERE number > ? ORDER BY number", after)]
 
     def budget(self, purpose: str, period: str, *, epsilon: float, allowed: float, delta: float) -> None:
         """Publish what is spent of a budget."""

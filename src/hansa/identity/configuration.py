@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import json
 import tomllib
-from typing import Literal, Self
+from typing import Final, Literal, Self
 
 import msgspec
 
 from hansa.errors import ConfigurationError, IdentityError
 from hansa.identity.roster import check_name
+
+LOOPBACK: Final = ("127.0.0.1", "::1", "localhost")
 
 
 class NatsConfiguration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -33,6 +35,40 @@ class DataConfiguration(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
     bar_seconds: int = 300  # length of a bar, s
 
 
+class AlertsConfiguration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where a member's alerts go; nothing is sent that is not named here."""
+
+    webhook: str = ""  # https://host/path; empty: none
+    webhook_secret: str = "webhook.secret"  # noqa: S105 - the name of a file in this folder, 0600: 16 bytes or more
+    events_listen: str = "127.0.0.1"  # loopback address of the server-sent events
+    events_port: int = 0  # 0: none
+    fix_file: str = ""  # FIX News is appended to this file; empty: none
+    fix_listen: str = "127.0.0.1"  # loopback address of the FIX session
+    fix_port: int = 0  # 0: none
+    fix_sender: str = "HANSA"  # SenderCompID
+    fix_target: str = "MEMBER"  # CompID of the counterparty
+    oldest_hours: float = 24.0  # alerts of older bars are not sent: those of a history that is read in
+
+    def check(self) -> None:
+        """Check ports, addresses and names.
+
+        Raises:
+            ConfigurationError: One is out of range; the message names it.
+        """
+        for name in ("events_port", "fix_port"):
+            if not 0 <= getattr(self, name) <= 65535:
+                raise ConfigurationError(f"hansa.toml: alerts.{name}: expected 0 to 65535, got {getattr(self, name)}")
+        for name in ("events_listen", "fix_listen"):
+            if getattr(self, name) not in LOOPBACK:
+                raise ConfigurationError(f"hansa.toml: alerts.{name}: expected one of {', '.join(LOOPBACK)}")
+        for name in ("fix_sender", "fix_target"):
+            value = getattr(self, name)
+            if not (value.isascii() and value.isprintable() and 0 < len(value) <= 32):
+                raise ConfigurationError(f"hansa.toml: alerts.{name}: expected 1 to 32 printable ASCII characters")
+        if not self.oldest_hours > 0:
+            raise ConfigurationError(f"hansa.toml: alerts.oldest_hours: expected above 0, got {self.oldest_hours}")
+
+
 class NodeConfiguration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One node's `hansa.toml`.
 
@@ -45,6 +81,7 @@ class NodeConfiguration(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
     role: Literal["member", "coordinator"]
     nats: NatsConfiguration = NatsConfiguration()
     data: DataConfiguration = DataConfiguration()
+    alerts: AlertsConfiguration = AlertsConfiguration()
 
     def __post_init__(self) -> None:
         try:
@@ -58,6 +95,7 @@ class NodeConfiguration(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
             raise ConfigurationError(f"hansa.toml: nats.replicas: expected 1 to 5, got {self.nats.replicas}")
         if self.data.bar_seconds < 1:
             raise ConfigurationError(f"hansa.toml: data.bar_seconds: expected at least 1, got {self.data.bar_seconds}")
+        self.alerts.check()
 
     @classmethod
     def from_toml(cls, text: str) -> Self:
@@ -86,6 +124,16 @@ class NodeConfiguration(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
             directory=_quote(self.data.directory),
             markets=json.dumps(list(self.data.markets), ensure_ascii=False),
             bar_seconds=self.data.bar_seconds,
+            webhook=_quote(self.alerts.webhook),
+            webhook_secret=_quote(self.alerts.webhook_secret),
+            events_listen=_quote(self.alerts.events_listen),
+            events_port=self.alerts.events_port,
+            fix_file=_quote(self.alerts.fix_file),
+            fix_listen=_quote(self.alerts.fix_listen),
+            fix_port=self.alerts.fix_port,
+            fix_sender=_quote(self.alerts.fix_sender),
+            fix_target=_quote(self.alerts.fix_target),
+            oldest_hours=self.alerts.oldest_hours,
         )
 
 
@@ -104,6 +152,18 @@ replicas = {replicas}  # copies of each stream; 3 on a cluster
 directory = {directory}  # this member's bars or files; never sent
 markets = {markets}  # such as "USDC-USD"; empty: all
 bar_seconds = {bar_seconds}  # s
+
+[alerts]
+webhook = {webhook}  # https://host/path that gets each alert; empty: none
+webhook_secret = {webhook_secret}  # file in this folder with the secret that signs them (0600)
+events_listen = {events_listen}  # loopback address of the server-sent events
+events_port = {events_port}  # 0: none
+fix_file = {fix_file}  # FIX News is appended here; empty: none
+fix_listen = {fix_listen}  # loopback address of the FIX session
+fix_port = {fix_port}  # 0: none
+fix_sender = {fix_sender}  # SenderCompID
+fix_target = {fix_target}  # CompID of the counterparty
+oldest_hours = {oldest_hours}  # alerts of older bars are not sent
 """
 
 

@@ -78,6 +78,24 @@ def trailing_zscores(
     return clipped
 
 
+def last_zscore(values: Float[np.ndarray, " time"], *, minimum: int, clip: float = 4.0) -> float:
+    """Score the last value against all before it, as `trailing_zscores` does within one slot.
+
+    Args:
+        values: One value a bar in time order; NaN where absent.
+        minimum: Least number of present past values; with fewer the score is NaN.
+        clip: Greatest absolute score.
+
+    Raises:
+        DataError: There is no value, or one is infinite.
+    """
+    series = _finite_or_nan(values)
+    if series.ndim != 1 or series.size == 0:
+        raise DataError(f"expected one value or more; got {series.shape}")
+    last = np.array([series.size - 1])
+    return float(np.clip(_score(series, np.array([0]), last, minimum), -clip, clip)[0])
+
+
 def har_lags(values: Float[np.ndarray, "time measure"], lags: Sequence[int]) -> Float[np.ndarray, "time measure*lag"]:
     """Average each measure over several trailing windows, over the present values only.
 

@@ -26,8 +26,8 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from hansa.errors import ModelError
-from hansa.market.features import trailing_zscores
-from hansa.model.lsi import SCORE_CLIP, component_ranks, correlations, moments, portfolio, products
+from hansa.market.features import last_zscore
+from hansa.model.lsi import SCORE_CLIP, component_ranks, component_scores, correlations, moments, portfolio, products
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -82,62 +82,53 @@ def largest_move(
     """
     if not shift >= 0:
         raise ModelError(f"expected a shift of 0 log units or more; got {shift}")
-    ranks = component_ranks(state, slot, rule)
-    scores = np.column_stack(
-        [
-            sign
-            * trailing_zscores(
-                state[:, k], slot, window_bars=rule.score_window_bars, minimum=rule.score_minimum, clip=SCORE_CLIP
-            )
-            for k, sign in enumerate(rule.signs)
-        ]
-    )
-    moment = moments(ranks - 0.5, rule.decay)
-    weights = np.array(rule.weights)
-    worst = 0.0
+    return _largest(_Ready.of(state, slot, rule), shift, bars)
+
+
+@dataclass(frozen=True, slots=True)
+class _Ready:
+    """What every trial needs and no trial changes."""
+
+    state: Float[np.ndarray, "time measure"]
+    slot: Int[np.ndarray, " time"]
+    rule: IndexRule
+    scores: Float[np.ndarray, "time measure"]
+    ranks: Float[np.ndarray, "time measure"]
+    moments: Float[np.ndarray, "time side measure measure"]
+
+    @classmethod
+    def of(cls, state: Float[np.ndarray, "time measure"], slot: Int[np.ndarray, " time"], rule: IndexRule) -> _Ready:
+        scores = component_scores(state, slot, rule)
+        ranks = component_ranks(state, slot, rule, scores=scores)
+        return cls(state, slot, rule, scores, ranks, moments(ranks - 0.5, rule.decay))
+
+
+def _largest(ready: _Ready, shift: float, bars: Sequence[int]) -> float:
+    rule, worst = ready.rule, 0.0
     for bar in bars:
-        if not np.isfinite(ranks[bar]).any():
+        if not np.isfinite(ready.ranks[bar]).any():
             continue
-        changed = [
-            _ranks_of(state[:, k], scores[:, k], slot, rule, k, bar=bar, shift=shift) for k in range(state.shape[1])
-        ]
+        changed = [_ranks_of(ready, measure, bar=bar, shift=shift) for measure in range(len(rule.signs))]
         trials = np.array(list(product(*changed)))
         step = products(trials - 0.5)
-        past = moment[bar - 1] if bar else np.zeros_like(moment[0])
+        past = ready.moments[bar - 1] if bar else np.zeros_like(ready.moments[0])
         after = np.where(np.isfinite(step), rule.decay * past + (1 - rule.decay) * step, past)
-        index = 100.0 * portfolio(trials, weights, correlations(after))
+        index = 100.0 * portfolio(trials, np.array(rule.weights), correlations(after))
         worst = max(worst, float(np.nanmax(np.abs(index - index[trials.shape[0] // 2]))))
     return worst
 
 
-def _ranks_of(
-    values: Float[np.ndarray, " time"],
-    scores: Float[np.ndarray, " time"],
-    slot: Int[np.ndarray, " time"],
-    rule: IndexRule,
-    measure: int,
-    *,
-    bar: int,
-    shift: float,
-) -> list[float]:
+def _ranks_of(ready: _Ready, measure: int, *, bar: int, shift: float) -> list[float]:
     """Return the rank of one measure at a bar for each changed value, the unchanged one in the middle."""
+    rule, values = ready.rule, ready.state[:, measure]
     before = slice(max(0, bar - rule.score_window_bars), bar)
-    past = values[before][slot[before] == slot[bar]]
-    ranked = scores[max(0, bar - rule.rank_window_bars) : bar]
+    past = values[before][ready.slot[before] == ready.slot[bar]]
+    ranked = ready.scores[max(0, bar - rule.rank_window_bars) : bar, measure]
     ranked = np.sort(ranked[np.isfinite(ranked)])
     found = []
     for part in GRID:
         series = np.append(past, values[bar] + part * shift)
-        score = (
-            rule.signs[measure]
-            * trailing_zscores(
-                series,
-                np.zeros(series.size, dtype=np.int64),
-                window_bars=series.size,
-                minimum=rule.score_minimum,
-                clip=SCORE_CLIP,
-            )[-1]
-        )
+        score = rule.signs[measure] * last_zscore(series, minimum=rule.score_minimum, clip=SCORE_CLIP)
         if not np.isfinite(score) or ranked.size < rule.rank_minimum:
             found.append(float("nan"))
             continue
@@ -159,15 +150,16 @@ def admissible_shift(
     Raises:
         ModelError: The rule does not fit.
     """
+    return _admissible(_Ready.of(state, slot, rule), bars, points)
+
+
+def _admissible(ready: _Ready, bars: Sequence[int], points: float) -> float:
     low, high = 0.0, WIDEST_SHIFT
-    if largest_move(state, slot, rule, shift=high, bars=bars) <= points:
+    if _largest(ready, high, bars) <= points:
         return high
     for _ in range(12):
         middle = (low + high) / 2
-        if largest_move(state, slot, rule, shift=middle, bars=bars) <= points:
-            low = middle
-        else:
-            high = middle
+        low, high = (middle, high) if _largest(ready, middle, bars) <= points else (low, middle)
     return low
 
 
@@ -195,9 +187,9 @@ def dominance(
     Raises:
         ModelError: The rule does not fit.
     """
-    reachable = min(weight_cap * value_bound, WIDEST_SHIFT)
+    ready = _Ready.of(state, slot, rule)
     return Dominance(
-        client_points=largest_move(state, slot, rule, shift=weight_cap * influence_cap, bars=bars),
-        member_log_units=admissible_shift(state, slot, rule, bars=bars) / weight_cap,
-        liar_points=largest_move(state, slot, rule, shift=reachable, bars=bars),
+        client_points=_largest(ready, weight_cap * influence_cap, bars),
+        member_log_units=_admissible(ready, bars, POINTS) / weight_cap,
+        liar_points=_largest(ready, min(weight_cap * value_bound, WIDEST_SHIFT), bars),
     )

@@ -80,22 +80,45 @@ def stress_index(
     return 100.0 * portfolio(ranks, np.array(rule.weights), correlations(moments(ranks - 0.5, rule.decay)))
 
 
-def component_ranks(
+def component_scores(
     state: Float[np.ndarray, "time measure"], slot: Int[np.ndarray, " time"], rule: IndexRule
 ) -> Float[np.ndarray, "time measure"]:
-    """Return the rank of each measure's stress among its past, NaN where the past is too short or it is missing.
+    """Return z of each measure: signed, against the same time of day before, clipped to 4; NaN where unknown.
 
     Raises:
         ModelError: The rule does not fit the state.
     """
     _check(state, slot, rule)
-    columns = []
-    for k, sign in enumerate(rule.signs):
-        scores = trailing_zscores(
-            state[:, k], slot, window_bars=rule.score_window_bars, minimum=rule.score_minimum, clip=SCORE_CLIP
-        )
-        columns.append(trailing_rank(sign * scores, window_bars=rule.rank_window_bars, minimum=rule.rank_minimum))
-    return np.column_stack(columns)
+    window, least = rule.score_window_bars, rule.score_minimum
+    return np.column_stack(
+        [
+            sign * trailing_zscores(state[:, k], slot, window_bars=window, minimum=least, clip=SCORE_CLIP)
+            for k, sign in enumerate(rule.signs)
+        ]
+    )
+
+
+def component_ranks(
+    state: Float[np.ndarray, "time measure"],
+    slot: Int[np.ndarray, " time"],
+    rule: IndexRule,
+    *,
+    scores: Float[np.ndarray, "time measure"] | None = None,
+) -> Float[np.ndarray, "time measure"]:
+    """Return the rank of each measure's stress among its past, NaN where the past is too short or it is missing.
+
+    Args:
+        state: Published log measures.
+        slot: Slot of the day of each bar.
+        rule: The published rule.
+        scores: From `component_scores`, where they are at hand.
+
+    Raises:
+        ModelError: The rule does not fit the state.
+    """
+    found = component_scores(state, slot, rule) if scores is None else scores
+    window, least = rule.rank_window_bars, rule.rank_minimum
+    return np.column_stack([trailing_rank(column, window_bars=window, minimum=least) for column in found.T])
 
 
 def system_index(

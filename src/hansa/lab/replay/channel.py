@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from hansa.crypto.signature import SigningKey
+from hansa.errors import ModelError
 from hansa.federation.views import views_of
 from hansa.lab.charter import charter
 from hansa.lab.rehearsal import rehearse_state
-from hansa.market.calendar import NS_PER_MINUTE, grid, slot_of_day
+from hansa.market.calendar import NS_PER_DAY, NS_PER_MINUTE, grid, slot_of_day
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -58,7 +59,11 @@ class Channel:
     last_ns: int
 
     def published(self, seed: int) -> Float[np.ndarray, "time measure"]:
-        """Return the published log measures with one draw of the noise, NaN where the markets are closed."""
+        """Return the published log measures with one draw of the noise, NaN where the markets are closed.
+
+        Raises:
+            ModelError: The published state is of other bars than the channel.
+        """
         made = rehearse_state(
             self.constitution,
             self.views,
@@ -66,8 +71,9 @@ class Channel:
             until_ns=self.last_ns,
             seed=seed,
         )
-        state = made.state[:, 0].copy()
-        return np.where(self.is_open[: state.shape[0], None], state, np.nan)
+        if made.start_ns != int(self.stamps[0]):
+            raise ModelError(f"expected a state that begins at {self.stamps[0]}; it begins at {made.start_ns}")
+        return np.where(self.is_open[: made.state.shape[0], None], made.state[:, 0], np.nan)
 
 
 def channel_of(scene: Scene) -> Channel:
@@ -81,7 +87,8 @@ def channel_of(scene: Scene) -> Channel:
     begin = -(-first // scene.bar_ns) * scene.bar_ns  # the first bar of which every series has a part
     constitution = _constitution(scene, begin)
     views = {name: views_of(series, constitution.market) for name, series in scene.members.items()}
-    begin = max(begin, *(view.start_ns for view in views.values()))
+    # The round looks back whole days: the channel begins where the round does.
+    begin = scene.windows.calm_ns - constitution.market.history_days * NS_PER_DAY + scene.bar_ns
     last = min(view.reach_ns for view in views.values())
     stamps = grid(begin, last, scene.bar_ns)
     train = int(np.searchsorted(stamps, scene.windows.calm_ns, side="right"))
