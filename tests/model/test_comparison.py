@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hansa.errors import ModelError
-from hansa.model.comparison import mean_error, mean_ratio, member_losses
+from hansa.model.comparison import gap_closure, mean_error, mean_ratio, member_errors, member_losses
 
 if TYPE_CHECKING:
     from hansa.model.evaluation import Metric
@@ -111,3 +111,26 @@ def test_a_ratio_to_a_perfect_rival_is_refused() -> None:
     losses = member_losses(*forecasts(5), "mape")
     with pytest.raises(ModelError, match="a ratio to 0"):
         mean_ratio(losses, np.zeros_like(losses), DAYS, metric="mape")
+
+
+def test_gap_closure_is_nothing_at_local_and_one_at_the_centralised_error() -> None:
+    local, central = np.full((2, DAYS.size), 4.0), np.full((2, DAYS.size), 1.0)
+    for losses, closed in ((local, 0.0), (central, 1.0), (np.full((2, DAYS.size), 2.25), 0.5)):
+        found = gap_closure(losses, local, central, DAYS, metric="rmse")
+        assert (found.estimate, found.low, found.high) == pytest.approx((closed, closed, closed))
+
+
+def test_where_there_is_no_gap_its_closure_says_nothing() -> None:
+    losses = np.ones((1, DAYS.size))
+    assert np.isnan(gap_closure(losses, losses, 2 * losses, DAYS, metric="mape").estimate)
+
+
+def test_members_are_scored_on_the_bars_that_they_have() -> None:
+    losses = np.array([[1.0, 3.0, np.nan, np.nan], [2.0, 2.0, 2.0, 2.0]])
+    days = np.array([0, 0, 1, 1])
+    np.testing.assert_allclose(member_errors(losses, "mape"), [2.0, 2.0])
+    found = mean_error(losses, days, metric="mape")
+    assert found.estimate == pytest.approx(2.0)
+    assert np.isfinite([found.low, found.high]).all(), "a draw without a member's days"
+    with pytest.raises(ModelError, match="at least one scored bar"):
+        member_errors(np.full((1, 4), np.nan), "mape")

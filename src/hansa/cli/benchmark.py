@@ -7,7 +7,7 @@ import os
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 from rich.console import Console
@@ -16,6 +16,7 @@ from rich.table import Table
 if TYPE_CHECKING:
     from hansa.lab.benchmark.cell import Cell
 
+LEAST_WIDTH: Final = 140
 app = typer.Typer(no_args_is_help=True, help="Measure forecasts on real data and on a simulated market.")
 
 
@@ -81,6 +82,7 @@ def _show(done: int, total: int, cell: Cell, is_resumed: bool) -> None:
 
 def _print(found: dict[str, Any]) -> None:
     console = Console()
+    console.width = max(console.width, LEAST_WIDTH)
     for name, one in found["datasets"].items():
         title = f"{name}: {one['series']} series, {len(one['members'])} members, {one['bars']} bars scored"
         table = Table(title=title)

@@ -99,7 +99,7 @@ def _lines(found: Mapping[str, Any]) -> Iterator[str]:
             name,
             f"{one['ratios'][found['shipped']]['rmse']['estimate']:.3f}",
             f"{one['ratios'][found['shipped']]['mape']['estimate']:.3f}",
-            f"`{one['default']['model']}`".replace("|", "\\|"),
+            f"`{one['default']['model']}`",
         ]
         for name, one in found["datasets"].items()
     ]

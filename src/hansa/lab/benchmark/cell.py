@@ -12,6 +12,7 @@ import hashlib
 import importlib.util
 import io
 import json
+import time
 import zipfile
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
@@ -97,6 +98,7 @@ class Outcome:
         members: Member of each series.
         markets: Market of each series.
         left_out: Rows of the files that were left out, by reason.
+        seconds: Processor time that it took.
     """
 
     errors: dict[str, Float[np.ndarray, "series bar"]] = field(repr=False)
@@ -104,10 +106,12 @@ class Outcome:
     members: tuple[str, ...]
     markets: tuple[str, ...]
     left_out: dict[str, int]
+    seconds: float = 0.0
 
 
 def work(cell: Cell, data: Path | None) -> Outcome:
     """Do a cell's work in this process."""
+    began = time.process_time()
     on = panel(
         cell.dataset, data, cell.fold, cell.folds,
         seed=cell.seed if cell.dataset == "simulated" else 1, newcomer=cell.newcomer, noise_factor=cell.noise_factor,
@@ -120,7 +124,9 @@ def work(cell: Cell, data: Path | None) -> Outcome:
         for forecast in made.values():
             forecast[others] = np.nan
     errors = {arm: on.errors(forecast)[:, bars].astype(np.float32) for arm, forecast in made.items()}
-    return Outcome(errors, on.blocks[on.split.test][bars], on.members, on.markets, dict(on.left_out))
+    return Outcome(
+        errors, on.blocks[on.split.test][bars], on.members, on.markets, dict(on.left_out), time.process_time() - began
+    )
 
 
 def write(path: Path, outcome: Outcome) -> None:
@@ -130,7 +136,13 @@ def write(path: Path, outcome: Outcome) -> None:
         StoreError: The folder cannot be written to.
     """
     names = list(outcome.errors)
-    facts = {"arms": names, "members": outcome.members, "markets": outcome.markets, "left_out": outcome.left_out}
+    facts = {
+        "arms": names,
+        "members": outcome.members,
+        "markets": outcome.markets,
+        "left_out": outcome.left_out,
+        "seconds": outcome.seconds,
+    }
     arrays = {f"arm_{place}": outcome.errors[name] for place, name in enumerate(names)}
     buffer = io.BytesIO()
     np.savez_compressed(buffer, facts=np.array(json.dumps(facts)), blocks=outcome.blocks, **arrays)  # type: ignore[arg-type] # numpy's own stub
@@ -148,13 +160,14 @@ def read(path: Path) -> Outcome | None:
     if not path.is_file():
         return None
     try:
-        with np.load(path, allow_pickle=False) as stored:
+        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as stored:
             facts = json.loads(str(stored["facts"]))
             errors = {name: stored[f"arm_{place}"] for place, name in enumerate(facts["arms"])}
             blocks = stored["blocks"]
     except (OSError, ValueError, KeyError, zipfile.BadZipFile):
         return None
-    return Outcome(errors, blocks, tuple(facts["members"]), tuple(facts["markets"]), facts["left_out"])
+    names = tuple(facts["members"]), tuple(facts["markets"])
+    return Outcome(errors, blocks, *names, facts["left_out"], facts.get("seconds", 0.0))
 
 
 @lru_cache

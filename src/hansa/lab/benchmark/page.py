@@ -64,7 +64,8 @@ def results_page(found: Mapping[str, Any]) -> str:
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     """Return a Markdown table."""
     lines = [header, ["---"] + ["---:"] * (len(header) - 1), *rows]
-    return ["| " + " | ".join(line) + " |" for line in lines] + [""]
+    escaped = [[cell.replace("|", "\\|") for cell in line] for line in lines]
+    return ["| " + " | ".join(line) + " |" for line in escaped] + [""]
 
 
 def _lines(found: Mapping[str, Any]) -> Iterator[str]:
@@ -73,7 +74,10 @@ def _lines(found: Mapping[str, Any]) -> Iterator[str]:
     yield (
         f"Written by `{COMMAND}{quick} --data DIR --page PATH`; every figure comes from one run of it, losses included."
     )
-    yield f"It took {found['seconds']:.0f} s with {found['jobs']} processes ({found['cells']} cells).\n"
+    took = f"It took {found['seconds']:.0f} s with {found['jobs']} processes"
+    if found["cells_read"]:
+        took = f"{found['cells_read']} of {found['cells']} cells were read from checkpoints"
+    yield f"{took}; its {found['cells']} cells needed {found['cell_seconds']:.0f} s of processor time.\n"
     yield from _how(found)
     yield "## Targets\n"
     rows = [
@@ -158,7 +162,7 @@ def _dataset(name: str, one: Mapping[str, Any]) -> Iterator[str]:
         "in set",
         "of all",
     ]
-    yield from table(header, [[cell.replace("|", "\\|") for cell in row] for row in rows])
+    yield from table(header, rows)
     members = one["per_member"][max(one["per_member"], key=lambda arm: arm == "federated_state|8")]
     yield "`federated_state|8` to local by member (RMSE): " + ", ".join(
         f"{member} {row['rmse']:.3f}" for member, row in members.items()
@@ -177,7 +181,7 @@ def _extras(found: Mapping[str, Any]) -> Iterator[str]:
         )
         rows = [
             [
-                f"`{arm}`".replace("|", "\\|"),
+                f"`{arm}`",
                 f"{one['rmse']['estimate']:.3f}",
                 f"{one['rmse']['low']:.3f} to {one['rmse']['high']:.3f}",
             ]

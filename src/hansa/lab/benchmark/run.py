@@ -81,11 +81,11 @@ def benchmark(settings: Settings, *, show: Callable[[int, int, Cell, bool], None
     if not chosen.datasets:
         raise ConfigurationError(f"the files of {', '.join(chosen.missing)} are not there; give --data DIR")
     wanted = cells(chosen)
-    done = 0
+    done, read = 0, 0
 
     def finished(cell: Cell, is_resumed: bool) -> None:  # noqa: FBT001 - the callback's second argument
-        nonlocal done
-        done += 1
+        nonlocal done, read
+        done, read = done + 1, read + is_resumed
         show(done, len(wanted), cell, is_resumed)
 
     outcomes = run_cells(
@@ -100,6 +100,8 @@ def benchmark(settings: Settings, *, show: Callable[[int, int, Cell, bool], None
     worked = time.monotonic()
     return _document(chosen, outcomes) | {
         "cells": len(wanted),
+        "cells_read": read,
+        "cell_seconds": round(sum(one.seconds for one in outcomes.values()), 1),
         "seconds": round(time.monotonic() - started, 1),
         "seconds_scoring": round(time.monotonic() - worked, 1),
         "jobs": settings.jobs,
