@@ -69,7 +69,7 @@ docs: env  ## the documentation as a site in site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 lock: env  ## pin again what pyproject.toml asks for, from the public index alone
-	$(call COMPILE,make lock) pyproject.toml --extra dev --output-file requirements.lock
+	$(call COMPILE,make lock) pyproject.toml --extra dev --extra benchmark --output-file requirements.lock
 
 lock-rivals: env  ## pin again what the comparison's rivals run in
 	for rival in flower tenseal; do \
