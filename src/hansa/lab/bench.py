@@ -37,6 +37,7 @@ import numpy as np
 
 from hansa.errors import ConfigurationError
 from hansa.federation.coordinator import WINDOW
+from hansa.federation.warm_up import compile_kernels
 from hansa.governance.constitution import Constitution, Deadlines, Market, Party, Purpose, Schedule, Sums, check
 from hansa.lab import simulated_bench
 from hansa.lab.alliance import COORDINATOR, Alliance, found
@@ -52,7 +53,7 @@ from hansa.lab.bench_evidence import (
     peak_mib,
     verify,
 )
-from hansa.lab.bench_nodes import BAR_SECONDS, PURPOSE, SERVER_PEAK_FACT, VALUE_BOUND, VECTOR_FILE, compile_kernels
+from hansa.lab.bench_nodes import BAR_SECONDS, PURPOSE, SERVER_PEAK_FACT, VALUE_BOUND, VECTOR_FILE
 from hansa.protocol.privacy import noise_multiplier_for
 
 if TYPE_CHECKING:

@@ -13,18 +13,11 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from hansa.crypto.encryption import add_ciphertext, decode, empty_total, encrypt, partial_decryption
-from hansa.crypto.lanes import pack, unpack
-from hansa.crypto.prg import add_limb_masks
-from hansa.crypto.sampling import GaussianTable, add_sample
 from hansa.federation.coordinator_service import run_coordinator
 from hansa.federation.door import Contribution
 from hansa.federation.records import Records
 from hansa.federation.running_sum import Request
 from hansa.federation.taking_part import take_part
-from hansa.protocol.dealing import deal, dealt_share, probe_share
-from hansa.protocol.encoding import quantise
-from hansa.protocol.limits import PurposeLimit
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -136,28 +129,6 @@ def known_vector(name: str, digest: bytes, length: int) -> Float[np.ndarray, " v
     """Return the vector of member `name` for the manifest with this digest: uniform in +-32."""
     seed = int.from_bytes(hashlib.sha256(name.encode() + b"|" + digest).digest(), "big")
     return np.random.default_rng(seed).uniform(-VALUE_BOUND, VALUE_BOUND, length)
-
-
-def compile_kernels() -> None:
-    """Run every compiled part of a sum and of a set-up once, so that the processes find it compiled."""
-    seed = bytes(32)
-    purpose = PurposeLimit(
-        values=1, values_per_bar=0, exchanges=3, value_bound=1.0, scale=1, sensitivity=1.0, noise_multiplier=1.0,
-        period="year", epsilon=1.0, delta=1e-6,
-    )  # fmt: skip
-    share = dealt_share(deal(seed, holders=("a", "b"), threshold=1).seeds["a"], b"")
-    probe_share(share, seed)
-    steps = quantise(np.zeros(6), purpose)
-    add_sample(steps, GaussianTable.build(4.0), seed)
-    for is_wide in (False, True):
-        limbs = pack(steps, is_wide=is_wide)
-        add_limb_masks(limbs, [(seed, False), (seed, True)])
-        total = empty_total(limbs.shape[1])
-        add_ciphertext(total, encrypt(limbs, secret=share, crs_seed=seed, error_seed=seed))
-        masks = [(seed, True)]
-        size = total.shape[1]
-        add_ciphertext(total, partial_decryption(size, share=share, crs_seed=seed, flood_seed=seed, masks=masks))
-        unpack(decode(total).limbs, len(steps), is_wide=is_wide)
 
 
 def peak_rss_bytes(process: int | None = None) -> int:
