@@ -1,6 +1,6 @@
 """A replay as a picture: price, stress index, warning score with its limit, and who alerted when, on one axis of days.
 
-Shaded: the last days of training. Tinted: the warning window. The line through everything: the onset. Marks: alarm bars.
+Shaded: the last days of training. Tinted: the warning window. The line through all: the onset. Marks: alarm bars.
 Below, one row each for the federation, the volatility rule and every member alone: a triangle is an alert; inside the
 window it is a warning, before it a false one. The picture stands alone: its colours follow a light or a dark screen.
 """
