@@ -1,11 +1,13 @@
 """Detectors of stress that need no season: a warning score against a fixed training part, CUSUM, Shiryaev-Roberts.
 
 ```
-score_t    = sum_k a_k sign_k clip((x_k - centre_k) / scale_k, -4, 4),   median, 1.4826 MAD of training
+score_t    = sum_k a_k sign_k clip((x_k - centre_k) / scale_k, -8, 8),   median, 1.4826 MAD of training
 CUSUM      W_t = max(0, W_{t-1} + u_t - drift / 2)                       u the score in training deviations
 Shiryaev   R_t = (1 + R_{t-1}) exp(drift u_t - drift^2 / 2),  log R is kept
 quantiles  the forecast of a high quantile of the next bar's measure, as a score of its own
 ```
+The clip is wider than the index's 4: a limit that training puts at the clip could never be passed.
+
 A detector alarms where its level reaches the limit, and starts again from nothing.
 
 The centre and scale are per slot of the day where the training part has 20 values a slot, else over all slots. A limit
@@ -34,7 +36,7 @@ if TYPE_CHECKING:
     from jaxtyping import Float, Int
 
 SLOT_MINIMUM: Final = 20
-SCORE_CLIP: Final = 4.0
+SCORE_CLIP: Final = 8.0
 BLOCK_BARS: Final = 12
 PATHS: Final = 128
 _MAD_TO_SD: Final = 1.4826
@@ -152,7 +154,7 @@ def warning_score(
         weights: 0 or more, not all 0.
 
     Returns:
-        Score in [-4, 4]; NaN where every weighted measure is missing.
+        Score in [-8, 8]; NaN where every weighted measure is missing.
 
     Raises:
         ModelError: Signs or weights do not fit.

@@ -1,17 +1,18 @@
 """A replay as a picture: price, stress index, warning score with its limit, and who alerted when, on one axis of days.
 
-Shaded: training. Tinted: the warning window. The line through everything: the onset. Marks on the score: alarm bars.
+Shaded: the last days of training. Tinted: the warning window. The line through all: the onset. Marks: alarm bars.
 Below, one row each for the federation, the volatility rule and every member alone: a triangle is an alert; inside the
 window it is a warning, before it a false one. The picture stands alone: its colours follow a light or a dark screen.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from hansa.lab.report.axes import Scale, day, day_ticks, moment
+from hansa.lab.report.axes import DAY_NS, Scale, day, day_ticks, moment
 from hansa.lab.report.markup import Markup, clipped, joined, label, picture, tag, text
 from hansa.lab.report.style import stylesheet
 
@@ -28,9 +29,10 @@ LEFT: Final = 170.0
 RIGHT: Final = WIDTH - 16.0
 PANEL: Final = 104.0
 GAP: Final = 34.0
-TOP: Final = 70.0
+TOP: Final = 88.0
 ROW: Final = 21.0
 POINTS: Final = 820
+TRAINING_NS: Final = 7 * DAY_NS
 
 
 def replay_picture(replay: Replay) -> Markup:
@@ -39,6 +41,7 @@ def replay_picture(replay: Replay) -> Markup:
     Args:
         replay: What came out of it.
     """
+    replay = _cut(replay)
     windows, stamps = replay.scene.windows, replay.stamps
     first, last = int(stamps[0]), int(stamps[-1])
     scale = Scale(first, last, LEFT, RIGHT)
@@ -49,9 +52,9 @@ def replay_picture(replay: Replay) -> Markup:
     score = Scale(min(float(np.nanmin(replay.warned.score)), 0.0), _top(replay.warned), 0.0, 1.0)
     panels = [
         _panel(price_name, stamps, price, scale, place=0),
-        _panel("stress index (LSI), 0 to 100", stamps, replay.index, scale, place=1, limits=(0.0, 100.0)),
+        _panel("stress index (LSI)", stamps, replay.index, scale, place=1, limits=(0.0, 100.0)),
         _panel(
-            "warning score (calm deviations)",
+            "warning score",
             stamps,
             replay.warned.score,
             scale,
@@ -66,7 +69,7 @@ def replay_picture(replay: Replay) -> Markup:
         *_shades(replay, scale, height),
         *panels,
         tag("path", d=f"M{scale(windows.calm_ns):.1f} {level:.1f}H{RIGHT:g}", class_="threshold"),
-        label(LEFT - 8, level + 4, f"limit {replay.warned.limit:.2f}", kind="s", anchor="end"),
+        label(scale(windows.calm_ns) + 4, level - 4, f"limit {replay.warned.limit:.2f}", kind="s"),
         _alarm_bars(replay.warned, stamps, scale, values),
         label(0, floor - 12, "alerts", kind="b"),
         *(
@@ -83,6 +86,25 @@ def replay_picture(replay: Replay) -> Markup:
         title=f"Replay of {replay.scene.event.name}",
         description=_words(replay),
         size=(WIDTH, height),
+    )
+
+
+def _cut(replay: Replay) -> Replay:
+    """Return a replay from a week before the calm part on: two months of training would hide the rest."""
+    keep = replay.stamps > replay.scene.windows.calm_ns - TRAINING_NS
+    first = int(np.argmax(keep))
+
+    def later(warned: Warned) -> Warned:
+        alerts = warned.alerts[warned.alerts >= first] - first
+        return replace(warned, score=warned.score[first:], is_alarm=warned.is_alarm[first:], alerts=alerts)
+
+    beside = {name: None if warned is None else later(warned) for name, warned in replay.beside.items()}
+    return replace(
+        replay,
+        stamps=replay.stamps[first:],
+        warned=later(replay.warned),
+        index=replay.index[first:],
+        beside=beside,
     )
 
 
@@ -234,7 +256,7 @@ def _padded(known: Float[np.ndarray, " value"]) -> tuple[float, float]:
 
 
 def _number(value: float) -> str:
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
 
 def _percent(value: object) -> str:
