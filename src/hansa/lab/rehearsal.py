@@ -48,6 +48,7 @@ def rehearse(
     seed: int,
     forecasts: Path | None = None,
     limits: Limits | None = None,
+    is_settled: bool = True,
 ) -> Rehearsal:
     """Run one round as of a time and the state channel after it.
 
@@ -59,6 +60,7 @@ def rehearse(
         seed: Of the noise.
         forecasts: Folder for `<member>.npz`, or None to keep nothing on disk.
         limits: Limits in place of the constitution's: what no federation may run with, such as no noise.
+        is_settled: Whether each member then publishes the index and forecasts; without, nothing is fitted yet.
     """
     limits = limits_of(constitution) if limits is None else limits
     works = {
@@ -84,7 +86,7 @@ def rehearse(
         aggregate = Aggregate(manifest, tuple(works), total)
         for work in works.values():
             work.receive(aggregate)
-    for work in works.values():
+    for work in works.values() if is_settled else ():
         work.settle()
     return Rehearsal(constitution, works)
 
