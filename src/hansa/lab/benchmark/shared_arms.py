@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from hansa.errors import ModelError
-from hansa.federation.forecasting import basket_rows, forecast, published_columns, weights_only
+from hansa.federation.forecasting import basket_rows, fit, forecast, published_columns, weights_only
 from hansa.federation.rules import limits_of
 from hansa.lab.assessment import Bench
 from hansa.lab.benchmark.shared import constitution_of_panel, market_of
@@ -71,14 +71,13 @@ def federated(panel: Panel, epsilons: Epsilons, *, seed: int) -> Forecasts:
         until_ns=spans.until_ns,
         seed=seed,
         limits=_loosened(limits) if epsilons.is_none else limits,
+        is_settled=False,
     )
     found = {arm: np.full((len(panel.members), panel.split.test.size), np.nan) for arm in FEDERATED}
     for name, work in played.works.items():
-        if work.fitted is None:
-            raise ModelError(f"{name} has fitted nothing; the round did not reach its core")
         published = work.published
         built = basket_rows(published, spans.views[name])
-        made = forecast(published, built, work.fitted)
+        made = forecast(published, built, fit(published, built))
         own = ~published_columns(published)
         first = (spans.start_ns - published.start_ns) // published.bar_ns
         for series in panel.of(name):
