@@ -51,13 +51,14 @@ NEWCOMER_SCORED_BARS: Final = 120
 """Test bars on which a newcomer is scored: as many as it has history; later it would have learned again."""
 
 
-def federated(panel: Panel, epsilons: Epsilons, *, seed: int) -> Forecasts:
+def federated(panel: Panel, epsilons: Epsilons, *, seed: int, member: str = "") -> Forecasts:
     """Return the federated arms' forecasts at the test rows.
 
     Args:
         panel: An own panel.
         epsilons: Budgets; infinite ones neither clip nor noise.
         seed: Of the noise.
+        member: Whose forecasts are wanted; everybody's without.
     """
     rng = np.random.default_rng(seed)
     built = _build(panel, published_state(panel, epsilons, rng))
@@ -68,6 +69,8 @@ def federated(panel: Panel, epsilons: Epsilons, *, seed: int) -> Forecasts:
     whole = solve(total, ridge=RIDGE, noise_deviation=deviation)
     part = solve(pack(unpack(total)[np.ix_(kept, kept)]), ridge=RIDGE, noise_deviation=deviation)
     for series, one in built.items():
+        if member and panel.members[series] != member:
+            continue
         small = replace(one, rows=Rows(one.rows.regressors[:, keep], one.rows.target, one.rows.blocks))
         found["federated_weights"][series] = small.forecast(part)[panel.split.test]
         found["federated_personal"][series] = _personal(panel, series, small, part)
@@ -78,7 +81,8 @@ def federated(panel: Panel, epsilons: Epsilons, *, seed: int) -> Forecasts:
 def alone(panel: Panel) -> Forecasts:
     """Return local, local with public data (all costs side by side; the exact state) and centralised forecasts."""
     found = {arm: _empty(panel) for arm in ("local", "local_public", "local_public_state", "centralised")}
-    exact = _build(panel, exact_state(panel))
+    state = exact_state(panel)
+    exact = _build(panel, state)
     costs = panel.own[:, :, panel.cost].T
     total = np.sum([_gram(panel, series, one.rows, np.inf) for series, one in exact.items()], axis=0)
     pooled = solve(total, ridge=RIDGE)
@@ -90,7 +94,7 @@ def alone(panel: Panel) -> Forecasts:
         seen_by = {
             "local": own,
             "local_public": Inputs(panel.slot, own=others),
-            "local_public_state": replace(own, state=exact_state(panel)),
+            "local_public_state": replace(own, state=state),
         }
         for arm, inputs in seen_by.items():
             found[arm][series] = tuned(panel, series, inputs)[panel.split.test]
@@ -100,7 +104,7 @@ def alone(panel: Panel) -> Forecasts:
 
 def newcomer(panel: Panel, member: str, epsilons: Epsilons, *, seed: int) -> Forecasts:
     """Return the federated arms and the local forecast of a member that has just joined with a short history."""
-    found = federated(panel, epsilons, seed=seed)
+    found = federated(panel, epsilons, seed=seed, member=member)
     found["local"] = _empty(panel)
     for series in panel.of(member):
         if panel.learns(series):
