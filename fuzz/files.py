@@ -18,6 +18,7 @@ from safetensors import numpy as tensors
 
 from hansa.cli.show import summary
 from hansa.errors import HansaError
+from hansa.federation.alerts import Alert
 from hansa.federation.records import Records
 from hansa.identity.certificates import (
     common_name,
@@ -138,6 +139,7 @@ def records(data: bytes) -> None:
     found = Records(path, read_only=True)
     try:
         found.get("name")
+        found.alerts()
     finally:
         found.close()
 
@@ -148,7 +150,7 @@ def _records_bytes() -> bytes:
     found.put("name", {"a": 1})
     found.note(1, "s", "upload", "why")
     found.series("lsi", "a", [(1, 0.5)])
-    found.alert("rule", "a", 1, 0.5)
+    found.alert(Alert("rule", "a", 1, 0.5))
     found.budget("gram", "2026", epsilon=1.0, allowed=2.0, delta=1e-6)
     found.rows("PRAGMA wal_checkpoint(TRUNCATE)")
     found.rows("PRAGMA journal_mode = DELETE")

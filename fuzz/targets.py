@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+import delivery
 import files
 from hansa.crypto.agreement import EncryptionKey, encrypt, open_sealed
 from hansa.crypto.encryption import add_ciphertext, ciphertext_bytes, empty_total
@@ -258,7 +259,14 @@ def payload_targets() -> Iterable[Target]:
 @functools.cache
 def targets() -> dict[str, Target]:
     """Return every target by name."""
-    everything = (*payload_targets(), *_protocol(), *_governance(), *_identity(), *files.file_targets(Target))
+    everything = (
+        *payload_targets(),
+        *_protocol(),
+        *_governance(),
+        *_identity(),
+        *files.file_targets(Target),
+        *delivery.delivery_targets(Target),
+    )
     return {target.name: target for target in everything}
 
 

@@ -11,8 +11,8 @@ PROTECTIONS = (
     (
         "hansa",
         (
-            "masks (AES-256-CTR under keys of X25519 and ML-KEM-768) and noise; the threat model has every "
-            "layer and against whom it holds"
+            "noise, masks (AES-256-CTR under keys of X25519 and ML-KEM-768) and ring-LWE that a threshold of members "
+            "opens together; the threat model has every layer and against whom it holds"
         ),
         "mutual TLS 1.3; messages signed; a quorum signs the cohort before anything is opened",
         "a member counts once its upload is in, while a quorum answers",

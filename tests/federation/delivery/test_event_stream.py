@@ -64,6 +64,7 @@ async def test_alerts_come_in_order_then_as_they_are_written_and_go_on_after_the
         (request("/other"), "404"),
         (request(method="POST"), "405"),
         (request(more="Last-Event-ID: x\r\n"), "400"),
+        (request(host="["), "400"),
         ("nonsense\r\n\r\n", "400"),
     ],
 )

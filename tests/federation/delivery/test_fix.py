@@ -75,6 +75,7 @@ def test_a_stream_cut_anywhere_gives_the_same_messages(kinds: list[int], step: i
         b"35=0\x01",
         b"8=FIX.4.4\x019=5\x0135=0\x0110=163",
         b"8=FIX.4.4\x019=5\x01x=0\x0110=163\x01",
+        b"8=FIX.4.4\x019=5008\x0135=0\x01" + b"9" * 5000 + b"=1\x0110=000\x01",
     ],
 )
 def test_malformed_messages_are_refused(data: bytes) -> None:

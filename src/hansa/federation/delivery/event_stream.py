@@ -92,7 +92,7 @@ class EventStream:
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         async with asyncio.timeout(REQUEST_SECONDS):
             head = await reader.readuntil(b"\r\n\r\n")
-        status, after = _read_request(head)
+        status, after = read_request(head)
         if status == 200 and len(self._readers) > MOST_READERS:
             status = 503
         if status != 200:
@@ -124,8 +124,15 @@ def event(alert: Alert) -> bytes:
     return f"id: {alert.number}\nevent: alert\ndata: {json.dumps(alert.body(), sort_keys=True)}\n\n".encode()
 
 
-def _read_request(head: bytes) -> tuple[int, int]:
-    """Return the status of a request and the number after which it wants to go on."""
+def read_request(head: bytes) -> tuple[int, int]:
+    """Return the status of a request, 200 if it may be served, and the number after which it wants to go on."""
+    try:
+        return _status(head)
+    except ValueError:  # an address that is none, such as "//["
+        return 400, 0
+
+
+def _status(head: bytes) -> tuple[int, int]:
     lines = head.decode("latin-1").split("\r\n")
     words = lines[0].split(" ")
     if len(words) != 3 or not words[2].startswith("HTTP/1."):

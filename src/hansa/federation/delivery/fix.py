@@ -28,6 +28,7 @@ SOH: Final = b"\x01"
 NEWS, LOGON, LOGOUT, HEARTBEAT, TEST, RESEND, REJECT, RESET = "B", "A", "5", "0", "1", "2", "3", "4"
 ADMINISTRATIVE: Final = frozenset({LOGON, LOGOUT, HEARTBEAT, TEST, RESEND, REJECT, RESET})
 LONGEST_MESSAGE: Final = 64 * 1024
+LONGEST_TAG: Final = 5
 
 Field = tuple[int, str]
 
@@ -63,7 +64,7 @@ def decode(data: bytes) -> list[Field]:
     fields = []
     for part in data[:-1].split(SOH):
         tag, equals, value = part.partition(b"=")
-        if not equals or not value or not tag.isdigit():
+        if not equals or not value or not tag.isdigit() or len(tag) > LONGEST_TAG:
             raise MessageError("FIX: expected fields tag=value")
         fields.append((int(tag), value.decode("utf-8", "replace")))
     if len(fields) < 4 or [fields[0][0], fields[1][0], fields[2][0], fields[-1][0]] != [8, 9, 35, 10]:
