@@ -2,7 +2,7 @@
 
 Asserted: the error with the shared state against a member's own, over five seeds; every budget within its limit;
 the same final sum, byte for byte, when a member and the coordinator are killed in mid-round; with market data at
-hand (environment variable DATA), the error over real venues; one secure sum of 100,000 values over five processes.
+hand (environment variable DATA), the error over real venues and the replay of its event; one secure sum of 100,000 values over five processes.
 Time limits have room for a busy machine: the figures themselves are printed.
 
 Run: python .ci/acceptance.py
@@ -84,6 +84,17 @@ def secure_sum() -> None:
     demand(f"bench: {bench['seconds']:.3f} s a secure sum, aim 0.25 s, at most 1 s", holds=bench["seconds"] <= 1.0)
 
 
+def replayed(data: str) -> None:
+    """Check the replay of the event in the market data."""
+    found = hansa("replay", "usdc_depeg", "--data", str(Path(data).parent), "--json")
+    lead, false = found["lead_hours"], found["false_alarms_per_day"]
+    demand(
+        f"replay usdc_depeg: first alert {lead} h ahead (chance {found['lead_chance']:.2f}), at least 10; "
+        f"{false:.2f} false alarm bars a day, at most 2",
+        holds=found["hit"] and lead >= 10 and false <= 2,
+    )
+
+
 def main() -> None:
     """Check everything."""
     simulated()
@@ -92,6 +103,7 @@ def main() -> None:
     data = os.environ.get("DATA")
     if data:
         real(data)
+        replayed(data)
     else:
         print("left out: real venues (no DATA)")
 
