@@ -1,8 +1,9 @@
 """Runs the demonstration and checks what it must show.
 
 Asserted: the error with the shared state against a member's own, over five seeds; every budget within its limit;
-the same final sum, byte for byte, when a member and the coordinator are killed in mid-round; with market data at
-hand (environment variable DATA), the error over real venues and the replay of its event; one secure sum of 100,000 values over five processes.
+the same final sum, byte for byte, when a member and the coordinator are killed in mid-round; one secure sum of 100,000
+values over five processes; with market data at hand (environment variable DATA), the error over real venues and the
+replay of its event.
 Time limits have room for a busy machine: the figures themselves are printed.
 
 Run: python .ci/acceptance.py
