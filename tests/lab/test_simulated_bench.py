@@ -39,6 +39,7 @@ def test_a_bench_names_the_transports_there_are() -> None:
     assert bench.BenchOptions(repeats=2, transport="simulated").sums == 2
 
 
+@pytest.mark.slow
 def test_six_members_in_one_process_sum_exactly_over_a_pipe() -> None:
     arguments = ["bench", "secure-sum", "--members", "6", "--length", "20000", "--transport", "simulated", "--json"]
     outcome = CliRunner().invoke(app, arguments)
@@ -54,6 +55,7 @@ def test_six_members_in_one_process_sum_exactly_over_a_pipe() -> None:
     assert figures["bytes_per_member"] > 20_000 * figures["upload_bytes_per_value"] > 20_000
 
 
+@pytest.mark.slow
 def test_what_a_simulated_run_of_given_vectors_leaves_shows_a_wrong_sum_and_no_state(tmp_path: Path) -> None:
     directory = tmp_path / "alliance"
     for number in range(3):
