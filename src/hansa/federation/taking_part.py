@@ -12,7 +12,7 @@ from hansa.federation.member import Learner, MemberNode
 from hansa.federation.node import connect
 from hansa.federation.rules import limits_of
 from hansa.federation.store import MemberStore
-from hansa.federation.warm_up import compile_kernels
+from hansa.federation.warm_up import compile_kernels, keep_freed_memory
 
 if TYPE_CHECKING:
     from hansa.federation.node import Node
@@ -38,6 +38,7 @@ async def take_part(node: Node, work: Work, *, records: Records, patience_second
         StoreError: Durable facts cannot be written.
         TransportError: The server cannot be reached or refuses for good.
     """
+    keep_freed_memory()
     compile_kernels()
     limits, name, signer = limits_of(node.constitution), node.kit.name, node.kit.signing_key
     store = MemberStore(node.work / "facts.sqlite")

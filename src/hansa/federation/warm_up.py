@@ -1,6 +1,13 @@
-"""Compiles what a member computes in a set-up and in a sum before anybody waits: seconds at its very first start."""
+"""What a member's process does before anybody waits for it: it compiles, and it keeps the memory that it frees.
+
+Compiling takes seconds at the very first start of a machine and is kept on disk. A freed vector of megabytes that goes
+back to the system is paid for again, page by page, by the next upload: about 7 ms of 45 at a million values.
+"""
 
 from __future__ import annotations
+
+import ctypes
+from typing import Final
 
 import numpy as np
 
@@ -11,6 +18,18 @@ from hansa.crypto.sampling import GaussianTable, add_sample
 from hansa.protocol.dealing import deal, dealt_share, probe_share
 from hansa.protocol.encoding import quantise
 from hansa.protocol.limits import PurposeLimit
+
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # parameters of mallopt(3)
+_LARGEST_ON_HEAP: Final = 32 << 20  # what the GNU C library allows
+_KEPT_BYTES: Final = 256 << 20
+
+
+def keep_freed_memory() -> None:
+    """Let blocks of up to 32 MiB come from the heap and up to 256 MiB of it stay when freed; GNU C library only."""
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(_MMAP_THRESHOLD, _LARGEST_ON_HEAP)
+        mallopt(_TRIM_THRESHOLD, _KEPT_BYTES)
 
 
 def compile_kernels() -> None:
