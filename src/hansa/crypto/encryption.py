@@ -38,7 +38,6 @@ over the answering set).
 
 from __future__ import annotations
 
-import itertools
 import math
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -309,16 +308,16 @@ def _add_to_products(
     workers: int,
 ) -> bytes:
     """Return the wire form of round((a * factor + terms) / P), terms as digits with weights."""
-    ciphertext_bytes(coefficients)
+    packed = np.empty(ciphertext_bytes(coefficients) // 4, dtype="<u4")
     blocks = -(-coefficients // DEGREE)
     each = -(-blocks // max(1, workers))
 
-    def work(first_block: int) -> list[bytes]:
+    def work(first_block: int) -> None:
         first, end = first_block * DEGREE, min((first_block + each) * DEGREE, coefficients)
         stream = Keystream(crs_seed, STREAM_BYTES * first_block)
         mask_streams = [(Keystream(mask, MASK_STREAM_BYTES * first_block), negative) for mask, negative in masks]
         write_terms = terms_from(first)
-        packed: list[bytes] = []
+        rows = (words for _, _, _, words in _rows(end - first, packed[KEPT * KEPT_BITS * first // GROUP :]))
         element = np.empty((len(PRIMES), DEGREE), dtype=np.uint32)
         product = np.empty_like(element)
         scratch = np.empty((ROWS, COLUMNS), dtype=np.uint32)
@@ -327,18 +326,17 @@ def _add_to_products(
             if start == first or width < DEGREE:
                 terms = np.empty((weights.shape[1] - 1, width), dtype=np.uint32)
                 switched = np.empty((KEPT, width), dtype=np.uint32)
-                words = np.empty((KEPT, KEPT_BITS * width // GROUP), dtype="<u4")
             read_uniform(stream, element)
             product_coefficients(element, factor, transform(), scratch, product)
             write_terms(start, terms)
             add_and_switch(product, terms, weights, encryption_constants().switch, switched)
             _add_masks(mask_streams, switched)
-            for k in range(KEPT):
-                pack_planes(switched[k], KEPT_BITS, words[k])
-            packed.append(words.tobytes())
-        return packed
+            for row, words in zip(switched, rows, strict=False):
+                pack_planes(row, KEPT_BITS, words)
 
     if each >= blocks:
-        return b"".join(work(0))
-    with ThreadPoolExecutor(workers) as pool:
-        return b"".join(itertools.chain.from_iterable(pool.map(work, range(0, blocks, each))))
+        work(0)
+    else:
+        with ThreadPoolExecutor(workers) as pool:
+            list(pool.map(work, range(0, blocks, each)))
+    return packed.tobytes()
