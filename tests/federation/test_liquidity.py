@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from hansa.errors import RefusedError, StoreError
 from hansa.federation.forecasting import (
     ARMS,
+    bands,
     basket_rows,
     forecast,
     published_columns,
@@ -30,6 +31,7 @@ from hansa.federation.views import Influence, SeriesView, Views
 from hansa.federation.watchtower import alert_bars, basket_indices
 from hansa.lab.rehearsal import rehearse
 from hansa.model.core import PULL_GRID
+from hansa.model.design import QUANTILES
 from hansa.model.training import GATES
 from hansa.protocol.session import Aggregate
 from simulator import BAR_NS
@@ -250,6 +252,42 @@ def test_forecasts_do_not_change_when_later_states_change(played: Rehearsal) -> 
         published.state = kept
 
 
+@pytest.mark.parametrize("is_calibrated", [True, False])
+def test_bands_ascend_and_those_of_a_bar_use_no_later_state(played: Rehearsal, *, is_calibrated: bool) -> None:
+    one = played.works["m1"]
+    assert one.fitted is not None
+    bars = one.published.state.shape[0]
+    cut = bars - 20
+    views = views_of_member("m1")
+    before = bands(one.published, basket_rows(one.published, views), one.fitted, is_calibrated=is_calibrated)
+    first = int(one.published.fit_and_validation_rows()[1][0])
+    assert np.isnan(before[:first]).all()
+    assert (np.diff(before[first:], axis=2) >= 0).all()
+    kept = one.published.state
+    changed = kept.copy()
+    changed[cut:] += 3.0
+    try:
+        one.published.state = changed
+        after = bands(one.published, basket_rows(one.published, views), one.fitted, is_calibrated=is_calibrated)
+    finally:
+        one.published.state = kept
+    np.testing.assert_array_equal(after[:cut], before[:cut])
+    assert (after[cut:] != before[cut:]).any()
+
+
+def test_an_uncalibrated_median_is_the_point_forecast_and_what_is_not_seen_has_no_band(played: Rehearsal) -> None:
+    one = played.works["m1"]
+    assert one.fitted is not None
+    built = basket_rows(one.published, views_of_member("m1"))
+    arm = forecast(one.published, built, one.fitted)["federated_state"]
+    plain = bands(one.published, built, one.fitted, is_calibrated=False)
+    np.testing.assert_allclose(plain[TRAIN_BARS:, :, 2], arm[TRAIN_BARS:], rtol=1e-12)
+    del built["xau"]
+    alone = bands(one.published, built, one.fitted)
+    assert np.isnan(alone[:, 1]).all()
+    assert np.isfinite(alone[TRAIN_BARS:, 0]).all()
+
+
 def test_persistence_is_the_published_cost_and_weights_only_never_looks_at_the_state(played: Rehearsal) -> None:
     one = played.works["m2"]
     assert one.fitted is not None
@@ -288,11 +326,15 @@ def test_a_settled_member_has_written_forecasts_and_published_the_index(tmp_path
         constitution(), all_views(), as_of_ns=AS_OF_NS, until_ns=UNTIL_NS, seed=1, forecasts=tmp_path
     ).works["m3"]
     with np.load(tmp_path / "m3.npz") as written:
-        assert set(written) == {"stamps", "state", *ARMS}
+        assert set(written) == {"stamps", "state", "quantiles", *ARMS}
         assert written["stamps"][-1] == UNTIL_NS
         assert written["federated_state"].shape == (TRAIN_BARS + 60, 2)
+        quantiles = written["quantiles"]
+    assert quantiles.shape == (TRAIN_BARS + 60, 2, len(QUANTILES))
     records = found._records
     assert records.get("settled_ns") == UNTIL_NS
+    written_down = records.rows("SELECT ts_ns, value FROM series WHERE name = 'forecast_q95' AND basket = 'xau'")
+    assert {row["ts_ns"]: row["value"] for row in written_down}[UNTIL_NS] == quantiles[-1, 1, -1]
     baskets = {str(row["basket"]) for row in records.rows("SELECT DISTINCT basket FROM series WHERE name = 'lsi'")}
     assert baskets == {"eur", "xau", "system"}
     assert json.dumps(records.get("pulls"))
