@@ -3,12 +3,13 @@
     python benchmarks/coverage.py [--data ../shared/data] [--seeds 1 2 3]
 
 Federations are rehearsed at the shipped budgets (epsilon 8). The simulated market has ten members and three markets;
-the real venues are trained on 1 to 8 March 2023 and forecast 9 to 21 March, with the USDC depeg in it: stressed are the
-72 hours from the onset in `events.csv`, the first six of them apart, and calm is the rest. Rows are those after training
-and an embargo. A row counts an outcome as covered if it lies in the band that was issued a bar before. The label is the
-published cost, which is what members forecast and calibrate on; the truth is the cost without the channel's noise (on
-real files: the members' exact mean). Widths are in log units; the last column is the error (RMSE, against the truth) of
-the calibrated median over that of the point forecast. Members share the state: their rows are no independent draws.
+the real venues are trained on 1 to 8 March 2023 and forecast 9 to 21 March, with the USDC depeg in it: stressed are
+the 72 hours from the onset in `events.csv`, the first six of them apart, and calm is the rest. Rows are those after
+training and an embargo. A row counts an outcome as covered if it lies in the band that was issued a bar before. The
+label is the published cost, which is what members forecast and calibrate on; the truth is the cost without the
+channel's noise (on real files: the members' exact mean). Widths are in log units; the last column is the error (RMSE,
+against the truth) of the calibrated median over that of the point forecast. Members share the state: their rows are no
+independent draws.
 """
 
 from __future__ import annotations

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import jax
 import msgspec
 import numpy as np
 import pytest
@@ -26,10 +28,10 @@ from hansa.federation.forecasting import (
 from hansa.federation.liquidity import LiquidityWork
 from hansa.federation.records import Records
 from hansa.federation.rules import limits_of
-from hansa.federation.schedule import replay_programme
+from hansa.federation.schedule import replay_programme, round_programme
 from hansa.federation.views import Influence, SeriesView, Views
 from hansa.federation.watchtower import alert_bars, basket_indices
-from hansa.lab.rehearsal import rehearse
+from hansa.lab.rehearsal import open_sums, rehearse
 from hansa.model.core import PULL_GRID
 from hansa.model.design import QUANTILES
 from hansa.model.training import GATES
@@ -404,6 +406,39 @@ def test_steps_are_clipped_at_the_rounds_bound_and_travel_in_its_units() -> None
     assert np.linalg.norm(tight.vector) > np.linalg.norm(loose.vector)
     cosine = tight.vector @ loose.vector / np.linalg.norm(tight.vector) / np.linalg.norm(loose.vector)
     assert cosine > 0.9
+
+
+def test_a_second_round_with_newer_days_and_another_bound_compiles_nothing(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rules = constitution(steps=2)
+    views = {name: views_of_member(name, TRAIN_BARS + 300) for name in ("m0", "m1", "m2", "m3")}
+    later_ns = AS_OF_NS + 288 * BAR_NS
+    monkeypatch.setattr("hansa.federation.forecasting.choose_gate", lambda *_: 0.5)  # the network's forecasts as well
+    jax.clear_caches()
+    compiled = []
+    with jax.log_compiles(), caplog.at_level(logging.WARNING, logger="jax"):
+        first = rehearse(rules, views, as_of_ns=AS_OF_NS, until_ns=later_ns, seed=1)
+        compiled.append(programs(caplog))
+        bounds = [first.works["m0"].published.clip_bound]
+        again = round_programme(rules, later_ns, published_ns=later_ns)
+        open_sums(first, again, np.random.default_rng(2))
+        for one in first.works.values():
+            one.settle()
+        compiled.append(programs(caplog))
+        bounds.append(first.works["m0"].published.clip_bound)
+    assert {"_clipped_sum", "_windows"} <= {name.removeprefix("jit(").removesuffix(")") for name in compiled[0]}
+    assert compiled[1] == []
+    assert bounds[0] != bounds[1]
+    assert first.works["m0"].published.train_first > 0
+
+
+def programs(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """Return the programs that were compiled since the last call."""
+    words = "Finished XLA compilation of "
+    found = [one.getMessage() for one in caplog.records]
+    caplog.clear()
+    return [text.removeprefix(words).split()[0] for text in found if text.startswith(words)]
 
 
 def test_weights_and_census_are_made_of_one_noised_volume() -> None:
