@@ -77,5 +77,9 @@ lock-rivals: env  ## pin again what the comparison's rivals run in
 	    --output-file benchmarks/rivals/requirements-$$rival.lock || exit 1; \
 	done
 
+lock-torch: env  ## pin again PyTorch's processor build, from a folder with its wheel: WHEELS=DIR
+	$(call COMPILE,make lock-torch WHEELS=DIR) --find-links $(WHEELS) \
+	  benchmarks/rivals/requirements-torch.in --output-file benchmarks/rivals/requirements-torch.lock
+
 clean:  ## remove what was made here, but not the runs
 	rm -rf $(VENV) .venv-rivals site build src/*.egg-info .coverage .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

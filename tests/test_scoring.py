@@ -14,6 +14,7 @@ import hansa
 from hansa.errors import DataError, ModelError
 from hansa.lab.twins import Scenario, simulate
 from hansa.model.artefact import Arrays, Artefact, Schema
+from hansa.model.conformal import DEFAULT_RULE
 from hansa.model.design import Design
 from hansa.scoring import COLUMNS
 
@@ -57,7 +58,7 @@ def model(tmp_path: Path) -> hansa.Model:
 
 
 def test_a_forecast_is_the_artefacts_own(model: hansa.Model) -> None:
-    found = model.forecast(BARS)
+    found = model.forecast(BARS, calibrate=False)
     assert found.columns == ["ts_ns", "for_ns", "basket", *COLUMNS]
     assert COLUMNS == ("q05", "q25", "q50", "q75", "q95")
     gold = found.filter(pl.col("basket") == "XAU-USD")
@@ -73,6 +74,33 @@ def test_a_forecast_is_the_artefacts_own(model: hansa.Model) -> None:
     np.testing.assert_allclose(gold.select(COLUMNS).to_numpy(), model.artefact.predict(own, own, slot)[:, 1])
     assert ((gold["for_ns"] - gold["ts_ns"]) == 3600 * NS).all()
     assert gold["ts_ns"].to_list() == frames["XAU-USD"]["ts_ns"].to_list()
+
+
+def test_a_frames_own_outcomes_calibrate_the_band(model: hansa.Model) -> None:
+    rows = BARS.select("ts_ns", pl.col("market").alias("basket"), (pl.col("spread_bps") + 0.1).log().alias("actual"))
+    is_late = pl.int_range(pl.len()).over("basket") >= DEFAULT_RULE.minimum + 2
+    late = {
+        calibrate: model.forecast(BARS, calibrate=calibrate)
+        .join(rows, left_on=["for_ns", "basket"], right_on=["ts_ns", "basket"])
+        .filter(is_late)
+        for calibrate in (True, False)
+    }
+    inside = pl.col("actual").is_between("q05", "q95").mean()
+    calibrated, plain = (frame.select(inside).item() for frame in late.values())
+    assert abs(calibrated - 0.9) < min(abs(plain - 0.9), 0.04)
+    assert not late[True].select(COLUMNS).equals(late[False].select(COLUMNS))
+
+
+def test_bars_after_the_end_of_a_state_teach_nothing(model: hansa.Model) -> None:
+    cut = int(BARS["ts_ns"].quantile(0.7) or 0)
+    state = EVERYBODY.filter(pl.col("ts_ns") <= cut)
+    found = model.forecast(BARS, state=state)
+    plain = model.forecast(BARS, state=state, calibrate=False)
+    after = pl.col("ts_ns") > cut
+    moved = [frame.filter(after).select(pl.col("q95") - pl.col("q05"), "basket") for frame in (found, plain)]
+    ratio = (moved[0]["q95"] / moved[1]["q95"]).to_numpy()
+    for basket in BASKETS:  # the shift stays what it was at the last known outcome
+        assert np.ptp(ratio[(moved[0]["basket"] == basket).to_numpy()]) < 1e-9
 
 
 def test_no_row_looks_ahead(model: hansa.Model) -> None:

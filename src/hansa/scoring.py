@@ -14,6 +14,9 @@ Without a federation there is no published state. `state` takes one, as bars of 
 stand in for it, and the forecast is that of a broker who sees nothing else: its errors are larger than the model's
 evaluation says.
 
+Quantiles are calibrated bar by bar on the outcomes that the frame itself shows (`hansa.model.conformal`): the cost in
+`state`, or the own cost where there is none. The first bars of a frame show too few; there they are the model's own.
+
 Guarantees: the row of bar t uses bars up to t (but for the weights of several venues, which are those of the frame).
 Does NOT guarantee: that a model fits bars of another source or clock; baskets that it does not know are refused.
 """
@@ -36,6 +39,7 @@ from hansa.market.measures import MEASURES, provenance
 from hansa.market.quality import usual_spacing_ns
 from hansa.market.schema import conform
 from hansa.model.artefact import Artefact
+from hansa.model.conformal import calibrate_baskets
 from hansa.model.design import QUANTILES
 from hansa.model.lsi import stress_index, system_index
 
@@ -92,6 +96,7 @@ class Model:
         *,
         state: pl.DataFrame | None = None,
         baskets: Mapping[str, Sequence[str]] | None = None,
+        calibrate: bool = True,
     ) -> pl.DataFrame:
         """Forecast the next bar's log cost at every bar.
 
@@ -99,6 +104,8 @@ class Model:
             bars: Own bars.
             state: Bars of the whole market, on the model's bars; left out, the own bars stand in.
             baskets: Markets by basket; left out, each basket is the market of its name.
+            calibrate: Whether the quantiles, the median too, learn from the frame's outcomes; otherwise they are as
+                wide as on the rows that the model was fitted to, whatever happened since.
 
         Returns:
             `ts_ns` (end of the newest bar used), `for_ns` (end of the bar that is forecast), `basket`, and ascending
@@ -110,9 +117,14 @@ class Model:
         """
         views = self._views(bars, baskets)
         own = self._measures(views)
-        public = own if state is None else self._measures(self._views(state, baskets), like=views)
+        outcomes = views if state is None else self._views(state, baskets)
+        public = own if state is None else self._measures(outcomes, like=views)
         values = self.artefact.predict(own, public, views.slots())
         stamps = views.stamps()
+        if calibrate:
+            cost = public[:, :, self.artefact.schema.measures.index(self.artefact.schema.cost)]
+            is_known = stamps[:, None] <= outcomes.stamps()[-1]  # a state may end before the own bars
+            values = calibrate_baskets(values, np.where(is_known, cost, np.nan))
         parts = [
             pl.DataFrame({"ts_ns": stamps, "for_ns": stamps + views.bar_ns}).with_columns(
                 pl.lit(name).alias("basket"),

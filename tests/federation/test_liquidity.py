@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import jax
 import msgspec
 import numpy as np
 import pytest
@@ -16,6 +18,7 @@ from hypothesis import strategies as st
 from hansa.errors import RefusedError, StoreError
 from hansa.federation.forecasting import (
     ARMS,
+    bands,
     basket_rows,
     forecast,
     published_columns,
@@ -25,11 +28,12 @@ from hansa.federation.forecasting import (
 from hansa.federation.liquidity import LiquidityWork
 from hansa.federation.records import Records
 from hansa.federation.rules import limits_of
-from hansa.federation.schedule import replay_programme
+from hansa.federation.schedule import replay_programme, round_programme
 from hansa.federation.views import Influence, SeriesView, Views
 from hansa.federation.watchtower import alert_bars, basket_indices
-from hansa.lab.rehearsal import rehearse
+from hansa.lab.rehearsal import open_sums, rehearse
 from hansa.model.core import PULL_GRID
+from hansa.model.design import QUANTILES
 from hansa.model.training import GATES
 from hansa.protocol.session import Aggregate
 from simulator import BAR_NS
@@ -250,6 +254,42 @@ def test_forecasts_do_not_change_when_later_states_change(played: Rehearsal) -> 
         published.state = kept
 
 
+@pytest.mark.parametrize("is_calibrated", [True, False])
+def test_bands_ascend_and_those_of_a_bar_use_no_later_state(played: Rehearsal, *, is_calibrated: bool) -> None:
+    one = played.works["m1"]
+    assert one.fitted is not None
+    bars = one.published.state.shape[0]
+    cut = bars - 20
+    views = views_of_member("m1")
+    before = bands(one.published, basket_rows(one.published, views), one.fitted, is_calibrated=is_calibrated)
+    first = int(one.published.fit_and_validation_rows()[1][0])
+    assert np.isnan(before[:first]).all()
+    assert (np.diff(before[first:], axis=2) >= 0).all()
+    kept = one.published.state
+    changed = kept.copy()
+    changed[cut:] += 3.0
+    try:
+        one.published.state = changed
+        after = bands(one.published, basket_rows(one.published, views), one.fitted, is_calibrated=is_calibrated)
+    finally:
+        one.published.state = kept
+    np.testing.assert_array_equal(after[:cut], before[:cut])
+    assert (after[cut:] != before[cut:]).any()
+
+
+def test_an_uncalibrated_median_is_the_point_forecast_and_what_is_not_seen_has_no_band(played: Rehearsal) -> None:
+    one = played.works["m1"]
+    assert one.fitted is not None
+    built = basket_rows(one.published, views_of_member("m1"))
+    arm = forecast(one.published, built, one.fitted)["federated_state"]
+    plain = bands(one.published, built, one.fitted, is_calibrated=False)
+    np.testing.assert_allclose(plain[TRAIN_BARS:, :, 2], arm[TRAIN_BARS:], rtol=1e-12)
+    del built["xau"]
+    alone = bands(one.published, built, one.fitted)
+    assert np.isnan(alone[:, 1]).all()
+    assert np.isfinite(alone[TRAIN_BARS:, 0]).all()
+
+
 def test_persistence_is_the_published_cost_and_weights_only_never_looks_at_the_state(played: Rehearsal) -> None:
     one = played.works["m2"]
     assert one.fitted is not None
@@ -288,11 +328,15 @@ def test_a_settled_member_has_written_forecasts_and_published_the_index(tmp_path
         constitution(), all_views(), as_of_ns=AS_OF_NS, until_ns=UNTIL_NS, seed=1, forecasts=tmp_path
     ).works["m3"]
     with np.load(tmp_path / "m3.npz") as written:
-        assert set(written) == {"stamps", "state", *ARMS}
+        assert set(written) == {"stamps", "state", "quantiles", *ARMS}
         assert written["stamps"][-1] == UNTIL_NS
         assert written["federated_state"].shape == (TRAIN_BARS + 60, 2)
+        quantiles = written["quantiles"]
+    assert quantiles.shape == (TRAIN_BARS + 60, 2, len(QUANTILES))
     records = found._records
     assert records.get("settled_ns") == UNTIL_NS
+    written_down = records.rows("SELECT ts_ns, value FROM series WHERE name = 'forecast_q95' AND basket = 'xau'")
+    assert {row["ts_ns"]: row["value"] for row in written_down}[UNTIL_NS] == quantiles[-1, 1, -1]
     baskets = {str(row["basket"]) for row in records.rows("SELECT DISTINCT basket FROM series WHERE name = 'lsi'")}
     assert baskets == {"eur", "xau", "system"}
     assert json.dumps(records.get("pulls"))
@@ -362,6 +406,39 @@ def test_steps_are_clipped_at_the_rounds_bound_and_travel_in_its_units() -> None
     assert np.linalg.norm(tight.vector) > np.linalg.norm(loose.vector)
     cosine = tight.vector @ loose.vector / np.linalg.norm(tight.vector) / np.linalg.norm(loose.vector)
     assert cosine > 0.9
+
+
+def test_a_second_round_with_newer_days_and_another_bound_compiles_nothing(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rules = constitution(steps=2)
+    views = {name: views_of_member(name, TRAIN_BARS + 300) for name in ("m0", "m1", "m2", "m3")}
+    later_ns = AS_OF_NS + 288 * BAR_NS
+    monkeypatch.setattr("hansa.federation.forecasting.choose_gate", lambda *_: 0.5)  # the network's forecasts as well
+    jax.clear_caches()
+    compiled = []
+    with jax.log_compiles(), caplog.at_level(logging.WARNING, logger="jax"):
+        first = rehearse(rules, views, as_of_ns=AS_OF_NS, until_ns=later_ns, seed=1)
+        compiled.append(programs(caplog))
+        bounds = [first.works["m0"].published.clip_bound]
+        again = round_programme(rules, later_ns, published_ns=later_ns)
+        open_sums(first, again, np.random.default_rng(2))
+        for one in first.works.values():
+            one.settle()
+        compiled.append(programs(caplog))
+        bounds.append(first.works["m0"].published.clip_bound)
+    assert {"_clipped_sum", "_windows"} <= {name.removeprefix("jit(").removesuffix(")") for name in compiled[0]}
+    assert compiled[1] == []
+    assert bounds[0] != bounds[1]
+    assert first.works["m0"].published.train_first > 0
+
+
+def programs(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """Return the programs that were compiled since the last call."""
+    words = "Finished XLA compilation of "
+    found = [one.getMessage() for one in caplog.records]
+    caplog.clear()
+    return [text.removeprefix(words).split()[0] for text in found if text.startswith(words)]
 
 
 def test_weights_and_census_are_made_of_one_noised_volume() -> None:

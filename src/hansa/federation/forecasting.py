@@ -8,7 +8,7 @@
 | federated_state | own measures and the published state | the summed Gram, personal weights, gated residual network |
 
 All arms learn the published cost of the next bar. A broker outside the federation would not have that label; giving it
-to `local` favours `local`.
+to `local` favours `local`. `federated_state` has quantiles too (`bands`), calibrated bar by bar on published costs.
 """
 
 from __future__ import annotations
@@ -21,7 +21,9 @@ import numpy as np
 from hansa.errors import ModelError
 from hansa.federation.published import design_of, network_shape
 from hansa.market.features import harmonics
+from hansa.model.artefact import residual_spread
 from hansa.model.baselines import RIDGE
+from hansa.model.conformal import calibrate
 from hansa.model.core import (
     MemberRows,
     Rows,
@@ -35,7 +37,7 @@ from hansa.model.core import (
     solve_personal,
     unpack,
 )
-from hansa.model.design import Inputs, current_columns, feature_names, neighbour_mix
+from hansa.model.design import QUANTILES, Inputs, current_columns, feature_names, neighbour_mix
 from hansa.model.network import predict_offsets, stack_inputs
 from hansa.model.training import Batch, Series, choose_gate, day_batch
 
@@ -179,13 +181,21 @@ def training_batch(published: Published, series: Series) -> Batch:
     )
 
 
+def offsets(published: Published, series: Series) -> Float[np.ndarray, "time basket quantile"]:
+    """Return the shared network's quantiles minus the core, scaled units.
+
+    Raises:
+        ModelError: There is no network yet.
+    """
+    if published.server is None:
+        raise ModelError("no core has been published in this round yet, so there is no network")
+    shape = network_shape(published.market)
+    return predict_offsets(shape, published.server.parameters, series.inputs, series.clock, published.spillover())
+
+
 def residuals(published: Published, series: Series) -> Float[np.ndarray, "time basket"]:
     """Return the median residual of the shared network, scaled units; zero before its first step."""
-    if published.server is None:
-        return np.zeros_like(series.linear)
-    shape = network_shape(published.market)
-    offsets = predict_offsets(shape, published.server.parameters, series.inputs, series.clock, published.spillover())
-    return offsets[:, :, MEDIAN]
+    return np.zeros_like(series.linear) if published.server is None else offsets(published, series)[:, :, MEDIAN]
 
 
 def fit(published: Published, built: Mapping[str, MemberRows]) -> Fitted:
@@ -213,7 +223,7 @@ def forecast(
 ) -> dict[str, Float[np.ndarray, "time basket"]]:
     """Forecast the next bar's log cost at every bar, by arm; NaN for a basket that the member does not see."""
     series = linear_series(published, built, fitted.personal)
-    residual = residuals(published, series) if any(fitted.gates.values()) else np.zeros_like(series.linear)
+    steps = _steps(published, series, fitted)
     train = published.train_rows()
     arms = {arm: np.full(series.linear.shape, np.nan) for arm in ARMS}
     own = ~published_columns(published)
@@ -230,9 +240,54 @@ def forecast(
             "local": solve(own_gram, ridge=RIDGE),
             "federated_weights": solve_personal(own_gram, shared, pull=pull),
         }
-        median = series.linear[:, place] + fitted.gates[basket] * residual[:, place]
+        median = series.linear[:, place] + steps[:, place, MEDIAN]
         arms["persistence"][:, place] = published.state[:, place, published.cost]
         for arm, found in weights.items():
             arms[arm][:, place] = one.label.invert((alone.regressors @ found)[:, None])[:, 0]
         arms["federated_state"][:, place] = one.label.invert(median[:, None])[:, 0]
     return arms
+
+
+def bands(
+    published: Published, built: Mapping[str, MemberRows], fitted: Fitted, *, is_calibrated: bool = True
+) -> Float[np.ndarray, "time basket quantile"]:
+    """Forecast the quantiles of the next bar's published log cost by `federated_state`.
+
+    Args:
+        published: What the federation has published.
+        built: The member's rows.
+        fitted: The member's own part of the model.
+        is_calibrated: Whether to calibrate them (`hansa.model.conformal`), from the validation rows on, so that errors
+            are known by the first bar after training; otherwise they are the model's own.
+
+    Returns:
+        Ascending quantiles at `QUANTILES`, made at each bar with published costs up to it. NaN before the validation
+        rows, and for a basket that the member does not see. A calibrated median is not the point forecast of
+        `forecast`: past errors have moved it.
+    """
+    series = linear_series(published, built, fitted.personal)
+    steps = _steps(published, series, fitted)
+    first = int(published.fit_and_validation_rows()[1][0])
+    found = np.full((*series.linear.shape, len(QUANTILES)), np.nan)
+    for place, basket in enumerate(published.baskets):
+        if basket in built:
+            values = built[basket].label.invert(series.linear[first:, place, None] + steps[first:, place])
+            actual = published.state[first:, place, published.cost]
+            found[first:, place] = calibrate(values, actual) if is_calibrated else values
+    return found
+
+
+def _steps(published: Published, series: Series, fitted: Fitted) -> Float[np.ndarray, "time basket quantile"]:
+    """Return the quantiles minus the core: the gated network's where a gate is open, else those of past errors."""
+    gates = np.array([fitted.gates.get(basket, 0.0) for basket in published.baskets])
+    if gates.any():
+        found = offsets(published, series)
+        return np.asarray(found - (1.0 - gates[:, None]) * found[:, :, MEDIAN : MEDIAN + 1])
+    _, validation = published.fit_and_validation_rows()
+    spread = [
+        residual_spread(series.target[validation, place], series.linear[validation, place])
+        if basket in fitted.gates
+        else np.zeros(len(QUANTILES))
+        for place, basket in enumerate(published.baskets)
+    ]
+    return np.broadcast_to(np.stack(spread), (*series.linear.shape, len(QUANTILES)))

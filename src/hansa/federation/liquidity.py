@@ -35,6 +35,7 @@ from hansa.errors import RefusedError, StoreError
 from hansa.federation.door import Contribution
 from hansa.federation.forecasting import (
     Fitted,
+    bands,
     basket_rows,
     fit,
     fit_personal,
@@ -48,6 +49,7 @@ from hansa.federation.ripple_answer import ripple_answer, ripple_contribution
 from hansa.federation.watchtower import Watchtower
 from hansa.model.clipping import norm_counts
 from hansa.model.core import block_gram
+from hansa.model.design import QUANTILES
 from hansa.model.training import block_norms, block_updates
 
 if TYPE_CHECKING:
@@ -244,15 +246,19 @@ class LiquidityWork:
                 own_artefact(self.published, built, self.fitted).save(self._models / "model")
                 shared_artefact(self.published, built).save(self._models / "model-shared")
         arms = forecast(self.published, built, self.fitted)
+        quantiles = bands(self.published, built, self.fitted)
         stamps = self.published.stamps()
         recent = slice(max(self.published.train_bars - 1, stamps.size - CATCH_UP_ROWS), stamps.size)
         for place, basket in enumerate(self.published.baskets):
             values = arms["federated_state"][recent, place]
             self._records.series("forecast", basket, zip(stamps[recent].tolist(), values.tolist(), strict=True))
+            for level, column in zip(QUANTILES, quantiles[recent, place].T.tolist(), strict=True):
+                name = f"forecast_q{round(100 * level):02}"
+                self._records.series(name, basket, zip(stamps[recent].tolist(), column, strict=True))
         if self._forecasts is not None:
-            self._write(arms)
+            self._write(arms | {"quantiles": quantiles})
 
-    def _write(self, arms: dict[str, Float[np.ndarray, "time basket"]]) -> None:
+    def _write(self, arms: dict[str, Float[np.ndarray, "time basket ..."]]) -> None:
         if self._forecasts is None:
             return
         temporary = self._forecasts.with_suffix(".tmp")

@@ -297,7 +297,7 @@ def _mix(
     share = jax.nn.sigmoid(weights["graph_gate"])
     learned = jax.nn.softmax(jax.nn.softplus(weights["graph_source"] @ weights["graph_sink"].T), axis=1)
     graph = (1 - share) * spillover + share * learned
-    around = jnp.einsum("ij,tjw->tiw", graph, hidden)
+    around = (graph[None, :, :, None] * hidden[:, None]).sum(axis=2)  # one fused pass; einsum transposes first
     return _glu(jnp.concatenate([hidden, around], axis=2) @ weights["graph_glu"] + weights["graph_glu_bias"])
 
 

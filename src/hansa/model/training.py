@@ -281,10 +281,20 @@ def _clipped_sum(
     clip: Float[jax.Array, ""],
     shape: NetworkShape,
 ) -> tuple[Float[jax.Array, " param"], Float[jax.Array, " block"]]:
-    """Return the sum of the clipped gradients and the norm of each before it was clipped: one program for both."""
-    gradients = jax.vmap(lambda day: jax.grad(_day_loss)(vector, day, spillover, shape))(days)
-    norms = jnp.linalg.norm(gradients, axis=1)
-    return jnp.asarray(jnp.minimum(1.0, clip / jnp.maximum(norms, 1e-30)) @ gradients), norms
+    """Return the sum of the clipped gradients and the norm of each before it was clipped: one program for both.
+
+    Day after day: on a processor that is twice as fast as all days at once (ADR 0017), and holds one gradient only.
+    """
+
+    def add(
+        total: Float[jax.Array, " param"], day: tuple[jax.Array, jax.Array, jax.Array, jax.Array, jax.Array]
+    ) -> tuple[Float[jax.Array, " param"], Float[jax.Array, ""]]:
+        gradient = jax.grad(_day_loss)(vector, day, spillover, shape)
+        norm = jnp.linalg.norm(gradient)
+        return total + jnp.minimum(1.0, clip / jnp.maximum(norm, 1e-30)) * gradient, norm
+
+    total, norms = jax.lax.scan(add, jnp.zeros_like(vector), days)
+    return total, norms
 
 
 @partial(jax.jit, static_argnums=3)
