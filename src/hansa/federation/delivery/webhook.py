@@ -20,10 +20,10 @@ import hmac
 import http.client
 import json
 import ssl
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
-from hansa import __version__
 from hansa.errors import ConfigurationError, TransportError
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ def post(url: str, secret: bytes, alert: Alert, *, now_seconds: int, seconds: fl
     body = alert_body(alert)
     headers = {
         "Content-Type": "application/json",
-        "User-Agent": f"hansa/{__version__}",
+        "User-Agent": f"hansa/{version('hansa')}",
         "Hansa-Alert": alert.digest,
         "Hansa-Signature": signature(secret, body, now_seconds),
     }
