@@ -104,7 +104,7 @@ def test_qlike_punishes_a_cost_forecast_too_low_more() -> None:
     assert np.isnan(bar_losses(np.array([np.nan]), "qlike")).all()
 
 
-@given(st.integers(400, 3000), st.integers(1, 5), st.integers(1, 40), st.integers(1, 5))
+@given(st.integers(600, 3000), st.integers(1, 5), st.integers(1, 40), st.integers(1, 5))
 @settings(max_examples=60)
 def test_no_bar_is_in_a_training_row_and_in_a_test_row(bars: int, folds: int, lookback: int, horizon: int) -> None:
     """Fails where the embargo is shorter by one bar: the last training label ends one bar before the first lag."""
