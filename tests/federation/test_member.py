@@ -13,6 +13,7 @@ import pytest
 
 from hansa.errors import StoreError
 from hansa.federation.coordinator import CoordinatorNode
+from hansa.federation.member import in_turn
 from hansa.federation.memory_transport import MemoryHub, MemoryTransport
 from hansa.federation.records import Records
 from hansa.federation.transport import STEPS, Channel, Message, Subject
@@ -358,3 +359,13 @@ async def test_nodes_run_a_programme_over_a_transport(federation: Simulation) ->
     for aggregate in federation.opened():
         assert np.array_equal(aggregate.steps, federation.expected(aggregate))
     assert federation.limits.upload_ns == 10 * SECOND
+
+
+def test_messages_are_taken_in_together_but_those_of_the_set_up_each_alone() -> None:
+    steps = ["epoch", "probe", "announce", "cohort", "call", "probe", "result"]
+    waiting = [
+        Message(Subject("e1", "s", step, "coordinator"), b"", place, 0) for place, step in enumerate(steps, start=1)
+    ]
+    found = [[message.subject.step for message in messages] for messages in in_turn(waiting)]
+    assert found == [["epoch"], ["probe"], ["announce", "cohort", "call"], ["probe"], ["result"]]
+    assert list(in_turn([])) == []

@@ -33,7 +33,7 @@ from hansa.protocol.privacy import epsilon
 from hansa.protocol.session import Aggregate, Door, MemberSession, call_step, facts_label
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Iterable, Iterator
 
     from hansa.crypto.signature import Signer
     from hansa.federation.records import Records
@@ -123,11 +123,12 @@ class MemberNode:
         reader = asyncio.create_task(_forward(transport.board(), queue))
         try:
             while True:
-                messages = [await self._next(queue, reader, transport)]
+                waiting = [await self._next(queue, reader, transport)]
                 while not queue.empty():
-                    messages.append(queue.get_nowait())
-                await self._publish(transport, self.answer(*messages))
-                await self._collect(transport)
+                    waiting.append(queue.get_nowait())
+                for messages in in_turn(waiting):
+                    await self._publish(transport, self.answer(*messages))
+                    await self._collect(transport)
         finally:
             reader.cancel()
             await asyncio.gather(reader, return_exceptions=True)
@@ -334,6 +335,21 @@ class MemberNode:
         if session is None:
             raise RefusedError(f"{subject.session}: we refused or never saw its manifest")
         return session
+
+
+def in_turn(waiting: Iterable[Message]) -> Iterator[list[Message]]:
+    """Give what is taken in together: neighbours, but a message of the set-up alone, for it may want something first."""
+    together: list[Message] = []
+    for message in waiting:
+        if message.subject.step in SETUP_STEPS:
+            if together:
+                yield together
+            yield [message]
+            together = []
+        else:
+            together.append(message)
+    if together:
+        yield together
 
 
 async def _forward(stream: AsyncGenerator[Message], queue: asyncio.Queue[Message]) -> None:
