@@ -338,7 +338,7 @@ class MemberNode:
 
 
 def in_turn(waiting: Iterable[Message]) -> Iterator[list[Message]]:
-    """Give what is taken in together: neighbours, but a message of the set-up alone, for it may want something first."""
+    """Give what is taken in together: neighbours, but each message of the set-up alone: it may want something first."""
     together: list[Message] = []
     for message in waiting:
         if message.subject.step in SETUP_STEPS:
