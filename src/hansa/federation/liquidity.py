@@ -146,16 +146,21 @@ class LiquidityWork:
             return
         self._is_unsettled = True
 
-    def settle(self) -> None:
-        """Publish answers to queries, the index of new bars, and forecasts once the round has its core."""
+    def settle(self, *, is_published: bool = True) -> None:
+        """Publish answers to queries, the index of new bars, and forecasts once the round has its core.
+
+        Args:
+            is_published: Whether index, alerts and forecasts are wanted; without, models are fitted only.
+        """
         self.answer_queries()
         if not self._is_unsettled or self.published.state.shape[0] == 0:
             return
         self._is_unsettled = False
-        self._watchtower.look()
+        if is_published:
+            self._watchtower.look()
         self._records.put("state_weights", self.published.weights.tolist())
         if self.published.grams is not None:
-            self._forecast()
+            self._forecast(is_published=is_published)
             self._records.put("settled_ns", int(self.published.stamps()[-1]))
 
     def answer_queries(self) -> None:
@@ -233,7 +238,7 @@ class LiquidityWork:
             self._batch = training_batch(self.published, linear_series(self.published, built, personal))
         return self.published.server.parameters, self._batch
 
-    def _forecast(self) -> None:
+    def _forecast(self, *, is_published: bool) -> None:
         views = self._views or self._load()
         self._views = views
         built = basket_rows(self.published, views)
@@ -245,6 +250,8 @@ class LiquidityWork:
             if self._models is not None and set(built) == set(self.published.baskets):
                 own_artefact(self.published, built, self.fitted).save(self._models / "model")
                 shared_artefact(self.published, built).save(self._models / "model-shared")
+        if not is_published:
+            return
         arms = forecast(self.published, built, self.fitted)
         quantiles = bands(self.published, built, self.fitted)
         stamps = self.published.stamps()

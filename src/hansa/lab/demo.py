@@ -152,7 +152,9 @@ def rehearsed(seed: int, *, members: int = 5, noise_factor: float = 1.0) -> dict
     keys = {name: SigningKey.generate().public for name in scene.scenario.names}
     constitution = scene.constitution(keys, SigningKey.generate().public, steps=0)
     views = {name: views_of(scene.series(name), constitution.market) for name in scene.scenario.names}
-    played = rehearse(constitution, views, as_of_ns=scene.span.as_of_ns, until_ns=scene.span.until_ns, seed=seed)
+    played = rehearse(
+        constitution, views, as_of_ns=scene.span.as_of_ns, until_ns=scene.span.until_ns, seed=seed, is_published=False
+    )
     published = next(iter(played.works.values())).published
     bench = Bench(constitution, views, published.start_ns, published.state.shape[0], published.train_bars)
     arms: dict[str, dict[str, Float[np.ndarray, "time basket"]]] = {arm: {} for arm in ARMS}

@@ -56,6 +56,7 @@ def rehearse(
     limits: Limits | None = None,
     models: Path | None = None,
     is_settled: bool = True,
+    is_published: bool = True,
 ) -> Rehearsal:
     """Run one round as of a time and the state channel after it.
 
@@ -69,13 +70,14 @@ def rehearse(
         limits: Limits in place of the constitution's: what no federation may run with, such as no noise.
         models: Folder for `<member>/model` and `<member>/model-shared`, likewise.
         is_settled: Whether each member then publishes the index and forecasts; without, nothing is fitted yet.
+        is_published: Whether index and forecasts are then published; without, models are fitted only.
     """
     rehearsal = Rehearsal(
         constitution, _works(constitution, views, limits, seed=seed, forecasts=forecasts, models=models), limits
     )
     open_sums(rehearsal, replay_programme(constitution, as_of_ns, until_ns), np.random.default_rng(seed))
     for work in rehearsal.works.values() if is_settled else ():
-        work.settle()
+        work.settle(is_published=is_published)
     return rehearsal
 
 
