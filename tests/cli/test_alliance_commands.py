@@ -102,7 +102,10 @@ def test_a_fault_is_one_line_on_standard_error_and_leaves_nothing(
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["file", "full"]
 
 
-@pytest.mark.skipif(not DATA.is_dir(), reason="the stablecoin series are not on this machine")
+@pytest.mark.skipif(
+    not DATA.is_dir(),
+    reason="needs real market data, no part of the project, in ../shared/data/usdc_depeg_2023-03",
+)
 @pytest.mark.parametrize(
     ("markets", "message"),
     [
@@ -245,7 +248,10 @@ KEYS = {
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not DATA.is_dir(), reason="the stablecoin series are not on this machine")
+@pytest.mark.skipif(
+    not DATA.is_dir(),
+    reason="needs real market data, no part of the project, in ../shared/data/usdc_depeg_2023-03",
+)
 def test_on_real_series_the_state_brings_what_was_promised(tmp_path: Path) -> None:
     found = run_on_real_data(tmp_path, "--markets", "USDC-USD,USDT-USD,USDC-USDT", "--member-by", "series")
     assert set(found) >= KEYS
@@ -258,7 +264,10 @@ def test_on_real_series_the_state_brings_what_was_promised(tmp_path: Path) -> No
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not DATA.is_dir(), reason="the stablecoin series are not on this machine")
+@pytest.mark.skipif(
+    not DATA.is_dir(),
+    reason="needs real market data, no part of the project, in ../shared/data/usdc_depeg_2023-03",
+)
 def test_on_real_series_a_venue_can_be_a_member(tmp_path: Path) -> None:
     found = run_on_real_data(tmp_path, "--markets", "USDC-USD,USDT-USD,USDC-USDT", "--member-by", "venue")
     assert set(found) >= KEYS

@@ -194,7 +194,10 @@ def test_a_bar_locked_at_its_limit_reads_as_the_worst_of_late_and_never_as_calm(
     assert seen[40, 0] < seen[:40, 0].min(), "the volume says what happened"
 
 
-@pytest.mark.skipif(not SHARED.is_dir(), reason="real futures absent: shared/data/china_futures_daily")
+@pytest.mark.skipif(
+    not SHARED.is_dir(),
+    reason="needs real market data, no part of the project, in ../shared/data/china_futures_daily",
+)
 def test_real_locked_futures_score_as_stress() -> None:
     path = SHARED / "china_futures_daily" / "china_futures_2017_2021.parquet"
     silver = read_bars(path, market="AG-CNY", venue="shfe", bar_ns=DAY_NS, asset="AG_silver")

@@ -18,7 +18,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 DATA = Path(__file__).parents[3] / "shared" / "data" / "usdc_depeg_2023-03"
-needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="real venue series absent: shared/data/usdc_depeg_2023-03")
+needs_data = pytest.mark.skipif(
+    not DATA.is_dir(),
+    reason="needs real market data, no part of the project, in ../shared/data/usdc_depeg_2023-03",
+)
 BAR_NS = 300_000_000_000
 
 

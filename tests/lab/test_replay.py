@@ -22,7 +22,10 @@ from hansa.lab.report.replay_picture import replay_picture
 from hansa.market.calendar import NS_PER_DAY, NS_PER_HOUR
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
-needs_data = pytest.mark.skipif(not (SHARED / "events.csv").is_file(), reason="real events absent: shared/data")
+needs_data = pytest.mark.skipif(
+    not (SHARED / "events.csv").is_file(),
+    reason="needs real market data, no part of the project, in ../shared/data/events.csv",
+)
 MINUTE = 60_000_000_000
 ONSET = 19_010 * NS_PER_DAY + 3 * NS_PER_HOUR
 FIRST = 19_000 * NS_PER_DAY

@@ -11,7 +11,10 @@ from hansa.lab import resemblance
 from hansa.lab.twins import Scenario, simulate
 
 DATA = Path(__file__).parents[3] / "shared" / "data" / "fx_hourly"
-needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="real hourly bars absent: shared/data/fx_hourly")
+needs_data = pytest.mark.skipif(
+    not DATA.is_dir(),
+    reason="needs real market data, no part of the project, in ../shared/data/fx_hourly",
+)
 HOUR_NS = 3_600_000_000_000
 
 

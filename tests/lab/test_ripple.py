@@ -203,7 +203,10 @@ def test_either_a_folder_of_bars_or_a_node_is_to_be_named() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not (DATA / "fx_hourly").is_dir(), reason="real hourly bars absent: shared/data/fx_hourly")
+@pytest.mark.skipif(
+    not (DATA / "fx_hourly").is_dir(),
+    reason="needs real market data, no part of the project, in ../shared/data/fx_hourly",
+)
 def test_gold_moves_euro_and_yen_on_real_hours() -> None:
     found = ripple_on_data(DATA, source="XAU-USD", shock="3sd", targets="EUR-USD,USD-JPY", horizon="24h", days=365)
     rows = found["responses"]

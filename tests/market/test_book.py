@@ -92,7 +92,10 @@ def test_malformed_books_are_refused() -> None:
         Book(np.array([0, 1]), good, good, -good, good)
 
 
-@pytest.mark.skipif(not DEEP.is_file(), reason="real books absent: shared/data/binance_deep_2026-02")
+@pytest.mark.skipif(
+    not DEEP.is_file(),
+    reason="needs real market data, no part of the project, in ../shared/data/binance_deep_2026-02",
+)
 def test_more_levels_explain_more_of_the_price_of_a_real_book() -> None:
     table = pl.read_parquet(DEEP).sort("ts_ms")
     levels = 10

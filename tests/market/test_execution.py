@@ -69,7 +69,10 @@ def test_settings_that_make_no_sense_are_refused() -> None:
         vpin(made, np.ones(1, dtype=int), bucket_volume=0.0, buckets=1)
 
 
-@pytest.mark.skipif(not LOBSTER.is_dir(), reason="real messages absent: shared/data/lobster_2012-06-21")
+@pytest.mark.skipif(
+    not LOBSTER.is_dir(),
+    reason="needs real market data, no part of the project, in ../shared/data/lobster_2012-06-21",
+)
 def test_a_real_day_pays_about_the_quoted_spread_and_moves_the_price() -> None:
     message = pl.read_csv(LOBSTER / "AMZN_message_1.csv.gz", has_header=False).to_numpy()
     levels = pl.read_csv(LOBSTER / "AMZN_orderbook_1.csv.gz", has_header=False).to_numpy() / 1e4

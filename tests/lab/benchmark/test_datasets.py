@@ -28,7 +28,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 DATA = Path(__file__).parents[4] / "shared" / "data"
-needs_data = pytest.mark.skipif(not (DATA / FOLDER).is_dir(), reason="real data absent: shared/data")
+needs_data = pytest.mark.skipif(
+    not (DATA / FOLDER).is_dir(),
+    reason="needs real market data, no part of the project, in ../shared/data/",
+)
 
 
 @pytest.fixture(autouse=True)
