@@ -286,7 +286,8 @@ class CoordinatorNode:
         subject = message.subject
         running = self._running.get(subject.session)
         if running is None:
-            self._early.get(subject.session, []).append(message)
+            if subject.session in self._early:
+                self._early[subject.session].append(message)
             return
         if subject.step == "upload":
             running.sum.add_upload(subject.sender, message.body)
