@@ -63,7 +63,7 @@ def rehearsed(views: Mapping[str, Views] | None = None, query: RippleQuery = QUE
 
 
 def answer_of(one: LiquidityWork) -> dict[str, object]:
-    (session,) = [aggregate.manifest.session for aggregate in one._asked]
+    (session,) = [aggregate.manifest.session for aggregate, _ in one._asked]
     one.answer_queries()
     found = one._records.get(f"ripple/{session}")
     assert isinstance(found, dict)
@@ -247,7 +247,7 @@ class FreeCoordinator:
     """As much of a coordinator as a planner looks at."""
 
     def __init__(self, last_bar_ns: int) -> None:
-        self.is_done, self.last_bar_ns = True, last_bar_ns
+        self.is_clear, self.has_aside, self.last_bar_ns = True, False, last_bar_ns
         self.done: set[tuple[int, int]] = set()
 
 
@@ -261,9 +261,11 @@ def test_waiting_queries_are_asked_one_at_a_time_and_only_between_other_sums(tmp
     other.append(STATE[0])
     assert plan(node, 0) == [STATE[0]]  # type: ignore[arg-type]
     other.clear()
-    node.is_done = False
+    node.is_clear = False
     assert not plan(node, 0)  # type: ignore[arg-type]
-    node.is_done = True
+    node.is_clear, node.has_aside = True, True
+    assert not plan(node, 0)  # type: ignore[arg-type]
+    node.has_aside = False
     node.done.add((1_700_000_000, 0))
     found = plan(node, 0)  # type: ignore[arg-type]
     assert found is not None

@@ -49,7 +49,7 @@ class Coordinator:
     running: list[Request] = field(default_factory=list)
 
     @property
-    def is_done(self) -> bool:
+    def is_clear(self) -> bool:
         return not self.running
 
     @property

@@ -1,7 +1,9 @@
 """The coordinator's node: sets epochs up, runs the sessions of a programme in order, publishes sums.
 
 Sums of two exchanges (the state channel's) overlap, up to `WINDOW` at a time: a bar does not wait for the one before.
-Any other sum begins when all before it are over, and the next one when it is.
+Any other sum begins when all before it are over, and the next one when it is. Sums aside (`running_sum.is_aside`:
+queries) are under way one at a time, begin while nothing else is under way, and no other sum waits for one: a query
+that members refuse ends at its deadline, attempt by attempt, and delays nothing.
 
 It holds no member's key and no code path to data. Its state is a function of the two streams: after a restart it reads
 the board, then the inbox, up to their heads, and only then speaks. What it has published is read back from the board;
@@ -21,7 +23,7 @@ import msgspec
 
 from hansa.errors import HansaError, ProtocolError, RefusedError
 from hansa.federation.epoch_setup import CoordinatorEpoch
-from hansa.federation.running_sum import Request, RunningSum
+from hansa.federation.running_sum import Request, RunningSum, is_aside
 from hansa.federation.transport import Channel, Message, Subject
 from hansa.protocol.listing import SETUP_STEPS
 from hansa.protocol.messages import (
@@ -94,10 +96,26 @@ class CoordinatorNode:
         return self._epoch.epoch_id is not None and not self._running and not self._pending
 
     @property
+    def is_clear(self) -> bool:
+        """Whether the epoch is set up and no sum but one aside is under way or waits."""
+        return self._epoch.epoch_id is not None and not self._main_running and all(map(is_aside, self._pending))
+
+    @property
     def is_free(self) -> bool:
         """Whether a sum of two exchanges could begin now."""
-        overlapping = all(running.sum.exchanges == 2 for running in self._running.values())
-        return self._epoch.epoch_id is not None and not self._pending and overlapping and len(self._running) < WINDOW
+        exchanges = self._main_running
+        is_open = len(exchanges) < WINDOW and all(one == 2 for one in exchanges)
+        return self._epoch.epoch_id is not None and is_open and all(map(is_aside, self._pending))
+
+    @property
+    def has_aside(self) -> bool:
+        """Whether a sum aside is under way or waits."""
+        return any(map(is_aside, [*self._pending, *(running.request for running in self._running.values())]))
+
+    @property
+    def _main_running(self) -> list[int]:
+        """The exchanges of each sum under way that is not aside."""
+        return [running.sum.exchanges for running in self._running.values() if not is_aside(running.request)]
 
     @property
     def running_bar_ns(self) -> int:
@@ -271,7 +289,7 @@ class CoordinatorNode:
 
     def _abandon(self, request: Request) -> None:
         """Give up a sum and what is left of its round: later sums build on earlier ones, but not the channel's."""
-        self.is_failed = True
+        self.is_failed = self.is_failed or not is_aside(request)
         self.done.add((request.round, request.position))
         if self._is_about_bars(request):
             self.given_up_ns = max(self.given_up_ns, request.span_end_ns)
@@ -300,13 +318,22 @@ class CoordinatorNode:
 
     def _start(self) -> list[Outgoing]:
         """Announce the sums that may begin beside those that run."""
-        begun = [running.sum.exchanges == 2 for running in self._running.values()]
+        begun = self._main_running
+        asides = [running for running in self._running.values() if is_aside(running.request)]
+        is_aside_free, is_next_free = not asides, True
         outgoing = []
         for request in self._pending:
-            overlaps = self._limits.purposes[request.purpose].exchanges == 2
-            if begun and not (overlaps and all(begun) and len(begun) < WINDOW):
-                break
-            begun.append(overlaps)
+            exchanges = self._limits.purposes[request.purpose].exchanges
+            if is_aside(request):
+                if begun or not is_aside_free:
+                    continue
+                is_aside_free = False
+            else:
+                overlaps = len(begun) < WINDOW and all(one == 2 for one in [*begun, exchanges])
+                is_next_free = is_next_free and (not begun or overlaps)
+                if not is_next_free:
+                    continue
+                begun.append(exchanges)
             attempt = self._deaths.get((request.round, request.position), 0) + 1
             manifest = self._manifest(request, attempt)
             if (manifest.session, "announce") not in self._said:

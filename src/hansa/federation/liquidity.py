@@ -105,7 +105,7 @@ class LiquidityWork:
         self._views: Views | None = None
         self._batch: Batch | None = None
         self._is_unsettled = False
-        self._asked: list[Aggregate] = []  # opened queries whose answers are to be worked out
+        self._asked: list[tuple[Aggregate, Published]] = []  # opened queries to be answered, from what was known then
         self._units = {name: purpose.unit for name, purpose in constitution.purposes.items()}
         self._recorded_units: dict[str, str] = {}
         self._watchtower = Watchtower(self.published, records)
@@ -142,7 +142,7 @@ class LiquidityWork:
         if purpose in {"census", "gram"}:
             self.fitted, self._batch = None, None
         if purpose == "ripple":
-            self._asked.append(aggregate)
+            self._asked.append((aggregate, self.published.snapshot()))  # others answer from the same
             return
         self._is_unsettled = True
 
@@ -166,8 +166,8 @@ class LiquidityWork:
     def answer_queries(self) -> None:
         """Work out the opened ripple queries and write each with its answer into the records."""
         while self._asked:
-            aggregate = self._asked.pop(0)
-            found = ripple_answer(self.published, self._reach(aggregate.manifest), self._limits, aggregate)
+            aggregate, published = self._asked.pop(0)
+            found = ripple_answer(published, self._reach(aggregate.manifest), self._limits, aggregate)
             self._records.put(f"ripple/{aggregate.manifest.session}", found)
 
     def _census(self, manifest: Manifest) -> Contribution:

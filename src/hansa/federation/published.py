@@ -19,7 +19,8 @@ by the right weight.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Final
+from copy import copy
+from typing import TYPE_CHECKING, Final, Self
 
 import numpy as np
 
@@ -164,6 +165,12 @@ class Published:
         if manifest.purpose in handlers:
             handlers[manifest.purpose](aggregate, total)
             self.rounds.append(manifest.digest().hex())
+
+    def snapshot(self) -> Self:
+        """Return what is published now, whatever comes later."""
+        found = copy(self)
+        found.state = self.state.copy()
+        return found
 
     def deviation(self, aggregate: Aggregate) -> float:
         """Return the standard deviation of the noise on one value of an opened sum, in the statistic's unit."""

@@ -1,10 +1,13 @@
-"""Where ripple queries wait at the coordinator: files in its folder, asked one at a time between other sums.
+"""Where ripple queries wait at the coordinator: files in its folder, asked one at a time, aside of other sums.
 
     node/ripple/<unix second>-<index>.json      {"index": ..., "asked_ns": ...}
 
 A query's sum is named by the second it was asked in (`r1700000000-0-ripple-a1`), a number that no round and no day of
-the state channel has. It is asked about the newest `history_days` of the published state. A file goes away once its sum
-is over; one that was asked before a restart is asked again only if the streams do not hold its result.
+the state channel has, and by which the coordinator knows that nothing is to wait for it. It begins when no other sum is
+under way; once begun, bars and rounds go on beside it, so that one which members refuse (budget spent, too few of them,
+no such market) costs the others nothing. It is asked about the newest `history_days` of the published state. A file
+goes away once its sum is over; one that was asked before a restart is asked again only if the streams do not hold its
+result.
 
 Guarantees: a file that is no query of this federation is put aside (`.refused`) and stops nothing.
 Does NOT guarantee an answer: members refuse beyond their budget, and the sum then dies with its reason in the records.
@@ -69,7 +72,7 @@ def ask(work: Path, constitution: Constitution, query: RippleQuery, *, now_ns: i
 
 
 def with_queries(planner: Planner, work: Path, constitution: Constitution) -> Planner:
-    """Return a planner that asks waiting queries when nothing else is under way, and then what `planner` says.
+    """Return a planner that asks what `planner` says, and one waiting query when that is nothing.
 
     Args:
         planner: Of rounds and the state channel.
@@ -84,7 +87,13 @@ def with_queries(planner: Planner, work: Path, constitution: Constitution) -> Pl
 
 
 def _next(node: CoordinatorNode, desk: Path, constitution: Constitution) -> list[Request]:
-    if not node.is_done or PURPOSE not in constitution.purposes or node.last_bar_ns == 0 or not desk.is_dir():
+    if (
+        not node.is_clear
+        or node.has_aside
+        or PURPOSE not in constitution.purposes
+        or node.last_bar_ns == 0
+        or not desk.is_dir()
+    ):
         return []
     for path in sorted(desk.glob("*.json")):
         second = int(path.name.split("-")[0]) if path.name.split("-")[0].isdecimal() else -1

@@ -12,7 +12,7 @@ Times are the stream's, so a restarted coordinator waits no longer than one that
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from hansa.errors import ProtocolError, SessionDiedError
 from hansa.protocol.messages import Died
@@ -22,6 +22,10 @@ from hansa.protocol.session import call_step
 if TYPE_CHECKING:
     from hansa.protocol.limits import Limits
     from hansa.protocol.messages import Manifest, Payload
+
+
+ASIDE: Final = range(10**9, 10**11)
+"""Rounds named by a second of UTC: sums that nothing builds on; days and minutes are shorter and longer names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +38,11 @@ class Request:
     index: int
     span_start_ns: int
     span_end_ns: int
+
+
+def is_aside(request: Request) -> bool:
+    """Return whether no other sum waits for this one; its round's name says so, to a restarted coordinator as well."""
+    return request.round in ASIDE
 
 
 class RunningSum:

@@ -99,7 +99,8 @@ def state_programme(constitution: Constitution, start_ns: int, end_ns: int, *, b
 def wall_clock_planner(constitution: Constitution, started_ns: int) -> Planner:
     """Return a planner for service: rounds as scheduled, and between them every bar as it closes.
 
-    A bar does not wait for the one before; a round waits until no sum of the channel is under way.
+    A bar does not wait for the one before; a round waits until no sum of the channel is under way. Neither waits for a
+    sum aside.
 
     Args:
         constitution: The constitution in force.
@@ -111,14 +112,14 @@ def wall_clock_planner(constitution: Constitution, started_ns: int) -> Planner:
     def plan(node: CoordinatorNode, now_ns: int) -> Sequence[Request]:
         nonlocal due
         begun = max((number for number, _ in node.done if number > 10**11), default=None)
-        if begun is not None and node.is_done:
+        if begun is not None and node.is_clear:
             as_of = datetime.strptime(str(begun), "%Y%m%d%H%M").replace(tzinfo=UTC)
             whole = round_programme(constitution, int(as_of.timestamp()) * NS, published_ns=node.last_bar_ns)
             left = _left(node, whole)
             if left and begun not in node.abandoned:
                 return left
         if now_ns >= due + GRACE_NS:
-            if not node.is_done:  # what the channel still has under way is not to be asked for again by the round
+            if not node.is_clear:  # what the channel still has under way is not to be asked for again by the round
                 return ()
             programme = round_programme(constitution, due, published_ns=node.last_bar_ns)
             due = next_round_ns(constitution.schedule, now_ns)
