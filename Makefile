@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/installed-$(shell cat requirements.lock pyproject.toml | cksum | tr ' ' '-')
-ROOMS := crypto protocol governance
+ROOMS := audit crypto protocol governance
 README_LINES := 150
 MODULE_LINES := 400
 # A file's tests share their server and their compiled programs.

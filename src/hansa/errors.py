@@ -14,6 +14,7 @@ HansaError
 │   ├── EquivocationError  two different messages where the protocol allows one
 │   └── SessionDiedError   too few members took part; nothing was opened
 ├── StoreError           the node's durable facts are missing, damaged or contradict the stream
+├── LogError             the transparency log contradicts itself, or a proof from it does not hold
 └── ModelError           an artefact, a statistic or an input of the model has the wrong shape or schema
 ```
 
@@ -73,6 +74,10 @@ class SessionDiedError(ProtocolError):
 
 class StoreError(HansaError):
     """Durable facts of this node are missing, damaged or contradict the stream."""
+
+
+class LogError(HansaError):
+    """The transparency log contradicts itself, or a proof from it does not hold."""
 
 
 class ModelError(HansaError):

@@ -1,0 +1,1 @@
+"""The transparency log: entries that everybody can check, checkpoints that members cosign, evidence that travels."""
