@@ -3,7 +3,7 @@
 | reached | waits for | at the latest | then says |
 |---|---|---|---|
 | announce | every participant's upload | `upload_ns` | cohort, in two exchanges with the first call; or died |
-| cohort | a quorum's agreements (three exchanges) | `agree_ns` | the first call, or died |
+| cohort | a quorum's agreements (three exchanges), a cosigned checkpoint | `agree_ns` | the first call, or died |
 | call, recover | its decryptors' partials, all seeds | `open_ns` | result; or a call of others, a recovery; or died |
 
 Times are the stream's, so a restarted coordinator waits no longer than one that lived.
@@ -105,7 +105,10 @@ class RunningSum:
     def _call_first(self, *, is_late: bool) -> list[tuple[str, Payload]]:
         called = self._call()
         if is_late and not called:
-            raise SessionDiedError("no quorum agreed in time")
+            why = "no quorum agreed in time"
+            if self._limits.cosignatures and not self.sum.checkpoint:
+                why = f"{self._limits.cosignatures} members did not cosign a checkpoint with this manifest in time"
+            raise SessionDiedError(why)
         return called
 
     def _call(self) -> list[tuple[str, Payload]]:

@@ -45,7 +45,11 @@ class PurposeLimit:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """The numbers of the constitution that a session depends on; `keys` are identity keys by name."""
+    """The numbers of the constitution that a session depends on; `keys` are identity keys by name.
+
+    `cosignatures` is how many members must have cosigned a checkpoint of the log that holds a manifest, before a member
+    helps to open its sum; 0 where nothing is asked of the log.
+    """
 
     federation: str
     constitution: str
@@ -63,6 +67,7 @@ class Limits:
     upload_ns: int
     agree_ns: int
     open_ns: int
+    cosignatures: int = 0
 
     @property
     def threshold(self) -> int:

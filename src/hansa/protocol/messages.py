@@ -171,7 +171,8 @@ class Call(Payload, frozen=True):
     """A call for the partial decryptions of exactly these decryptors, for the cohort with this root.
 
     `number` counts the calls of a session from 0. The first call of a session of three exchanges carries the
-    certificate: the agreement envelopes of a quorum of the cohort; all other calls carry none.
+    certificate: the agreement envelopes of a quorum of the cohort; all other calls carry none. Where the constitution
+    asks for cosignatures, the first call carries a cosigned `checkpoint` of a log that holds the manifest.
     """
 
     manifest: bytes
@@ -179,6 +180,7 @@ class Call(Payload, frozen=True):
     number: int
     decryptors: tuple[str, ...]
     agreements: tuple[bytes, ...]
+    checkpoint: bytes = b""
 
 
 class Opening(Payload, frozen=True):
@@ -229,6 +231,17 @@ class Died(Payload, frozen=True):
 
     manifest: bytes
     reason: str
+
+
+class Logged(Payload, frozen=True):
+    """What the coordinator appended to the log: the new checkpoint, and the entries since the size `start`.
+
+    `note` is the checkpoint with the log's signature alone; members add theirs.
+    """
+
+    start: int
+    entries: tuple[bytes, ...]
+    note: bytes
 
 
 class Closed(Payload, frozen=True):

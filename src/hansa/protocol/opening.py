@@ -81,6 +81,8 @@ def check_call(call: Call, *, cohort: Cohort, limits: Limits, exchanges: int) ->
         check_certificate(call.agreements, cohort=cohort, limits=limits)
     elif call.agreements:
         raise RefusedError("call: signatures on the cohort belong into the first call of three exchanges alone")
+    if bool(call.checkpoint) != (call.number == 0 and limits.cosignatures > 0):
+        raise RefusedError("call: a cosigned checkpoint belongs into every first call, where the constitution asks it")
 
 
 def check_certificate(agreements: tuple[bytes, ...], *, cohort: Cohort, limits: Limits) -> None:

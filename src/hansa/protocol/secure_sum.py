@@ -84,6 +84,7 @@ class SecureSum:
         self._opened: list[UInt32[np.ndarray, "prime coefficient"] | None] = []  # the sum, and each call's partials
         self._garbled: set[int] = set()  # calls whose partials decode to noise
         self._clean: set[int] = set()
+        self.checkpoint = b""  # cosigned, of a log that holds the manifest: for the first call
 
     @property
     def uploaded(self) -> tuple[str, ...]:
@@ -170,13 +171,17 @@ class SecureSum:
         self._agreements.setdefault(sender, body)
 
     def next_call(self) -> Call | None:
-        """Return the next call: to those who agreed first, or uploaded first; None while no quorum has agreed.
+        """Return the next call: to those who agreed first, or uploaded first.
+
+        None while no quorum has agreed, or the manifest is not in a checkpoint with enough cosignatures.
 
         Raises:
             SessionDiedError: Too few decryptors are left, or no call is; nothing was opened.
         """
         cohort = self._require_cohort()
         number = len(self._calls)
+        if number == 0 and self._limits.cosignatures and not self.checkpoint:
+            return None
         if number > self._limits.reopenings:
             raise SessionDiedError(f"{self._why_not_opened()}; no call is left of {number}")
         agreements: tuple[bytes, ...] = ()
@@ -189,7 +194,8 @@ class SecureSum:
         free = [name for name in order if name not in self._silent()]
         if len(free) < self._limits.threshold:
             raise SessionDiedError(f"{self._why_not_opened()}; {self._limits.threshold} decryptors are needed")
-        return Call(self.digest, cohort.root(), number, self._choose(free), agreements)
+        checkpoint = self.checkpoint if number == 0 else b""
+        return Call(self.digest, cohort.root(), number, self._choose(free), agreements, checkpoint)
 
     def note_call(self, call: Call) -> None:
         """Take a call as published; from now on this one opens the sum. The same call again changes nothing.

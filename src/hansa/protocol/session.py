@@ -119,8 +119,8 @@ def recover_limit(members: int) -> int:
 
 
 def call_limit(members: int) -> int:
-    """Return the largest payload of a call, bytes: a name and an agreement a member."""
-    return 4096 + 640 * members
+    """Return the largest payload of a call, bytes: a name, an agreement and a cosignature a member."""
+    return 8192 + (640 + 192) * members
 
 
 def build_upload(
@@ -172,6 +172,13 @@ class Aggregate:
     steps: Int64[np.ndarray, " value"] = field(repr=False)
 
 
+class Log(Protocol):
+    """What this member knows of the transparency log."""
+
+    def require_witnessed(self, manifest: bytes, checkpoint: bytes) -> None:
+        """Return if `checkpoint` is cosigned by enough members and holds the manifest with this digest, else raise."""
+
+
 class MemberSession:
     """One session of one member, from its manifest on.
 
@@ -189,6 +196,7 @@ class MemberSession:
         limits: Limits,
         signer: Signer,
         facts: Facts,
+        log: Log | None = None,
     ) -> None:
         self.manifest = manifest
         self.purpose = check_manifest(manifest, limits, epoch_id=keys.epoch_id, epoch_members=keys.members)
@@ -204,6 +212,7 @@ class MemberSession:
         self._limits = limits
         self._signer = signer
         self._facts = facts
+        self._log = log
         self._label = facts_label(keys.epoch, session)
         self.is_closed = facts.fact(f"{self._label}/closed") is not None
         self._calls: dict[int, Call] = {}
@@ -270,6 +279,8 @@ class MemberSession:
         digest = hashlib.sha256(encode(call)).digest()
         if self._calls.get(call.number, call) != call or answered not in (None, digest):
             raise EquivocationError(f"{self.manifest.session}: a second call {call.number} came; the first stays")
+        if call.checkpoint:
+            self._require_witnessed(call.checkpoint)
         self._calls[call.number] = call
         if self.is_closed or self._name not in cohort.members:
             return None
@@ -286,6 +297,11 @@ class MemberSession:
                 self._name, manifest=self.manifest, cohort=cohort, call=call, keys=self._keys, coefficients=size
             )
         return self._seal(Opening(self.digest, cohort.root(), call.number, seeds, answer))
+
+    def _require_witnessed(self, checkpoint: bytes) -> None:
+        if self._log is None:
+            raise RefusedError(f"{self.manifest.session}: the constitution asks for a log, and this node reads none")
+        self._log.require_witnessed(self.digest, checkpoint)
 
     def on_recover(self, body: bytes) -> bytes | None:
         """Return our shares for cohort members that vanished, towards dropped peers only."""
