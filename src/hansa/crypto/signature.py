@@ -5,7 +5,7 @@
 | algorithm | raw public key | in text | signature |
 |---|---|---|---|
 | Ed25519 | 32 bytes | `ed25519:` and 43 characters | 64 bytes |
-| ECDSA, P-256, SHA-256 | 33 bytes, compressed point | `p256:` and 44 characters | `r || s`, 32 bytes each, `s` at most n / 2 |
+| ECDSA, P-256, SHA-256 | 33 bytes, compressed | `p256:` and 44 characters | `r || s`, 32 bytes each, `s <= n / 2` |
 
 Characters are unpadded base64url. The key alone says which algorithm verifies: no message chooses one. ECDSA signatures
 have the fixed form of IEEE P1363, as PKCS#11 makes them, not DER; of the two signatures `(r, s)` and `(r, n - s)` that
