@@ -29,7 +29,8 @@ from hansa.identity.certificates import (
     make_request,
     verify_certificate,
 )
-from hansa.identity.configuration import NodeConfiguration
+from hansa.identity.configuration import KeysConfiguration, NodeConfiguration
+from hansa.identity.keys import make_passphrase_file
 from hansa.identity.kit import REQUEST_TYPE, request_kit
 from hansa.model.artefact import Arrays, Artefact, Schema
 from hansa.model.design import QUANTILES, Design, feature_names
@@ -90,7 +91,8 @@ def signing_request(data: bytes) -> None:
 def request_bytes() -> bytes:
     """Return a valid kit request."""
     directory = Path(tempfile.mkdtemp(prefix="kit-", dir=_folder()))
-    request_kit(directory, configuration=NodeConfiguration("m00", "fuzz", "member"), key=key("m00"))
+    keys = KeysConfiguration(passphrase=make_passphrase_file(directory))
+    request_kit(directory, configuration=NodeConfiguration("m00", "fuzz", "member", keys=keys), key=key("m00"))
     return (directory / "request.json").read_bytes()
 
 

@@ -8,6 +8,7 @@ from hansa.errors import ConfigurationError
 from hansa.identity.configuration import (
     AlertsConfiguration,
     DataConfiguration,
+    KeysConfiguration,
     NatsConfiguration,
     NodeConfiguration,
 )
@@ -57,3 +58,30 @@ def test_a_malformed_name_or_role_is_refused() -> None:
         NodeConfiguration("No Name", "baltic", "member")
     with pytest.raises(ConfigurationError, match="role"):
         NodeConfiguration.from_toml("name = 'north'\nfederation = 'baltic'\nrole = 'king'\n")
+
+
+def test_keys_survive_their_text_and_name_no_secret() -> None:
+    keys = KeysConfiguration(
+        store="pkcs11", module="/m.so", token='to"ken', slot=3, pin="env:PIN", environment={"SOFTHSM2_CONF": "/a b"}
+    )
+    written = NodeConfiguration("north", "baltic", "member", keys=keys)
+    assert NodeConfiguration.from_toml(written.to_toml()) == written
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"pin": "hunter2"}, "keys.pin: expected file:PATH"),
+        ({"passphrase": "hunter2"}, "keys.passphrase: expected file:PATH"),
+        ({"slot": -2}, "keys.slot"),
+        ({"token": "x" * 33}, "keys.token"),
+        ({"label": "a\nb"}, "keys.label"),
+        ({"label": ""}, "keys.label"),
+        ({"environment": {"LD_PRELOAD": "/x.so"}}, "keys.environment: 'LD_PRELOAD'"),
+        ({"environment": {"a b": "x"}}, "keys.environment"),
+    ],
+)
+def test_impossible_keys_are_refused_without_repeating_a_secret(change: dict[str, object], reason: str) -> None:
+    with pytest.raises(ConfigurationError, match=reason) as caught:
+        NodeConfiguration("north", "baltic", "member", keys=KeysConfiguration(**change))  # type: ignore[arg-type]
+    assert "hunter2" not in str(caught.value)

@@ -8,14 +8,17 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 
+from hansa.crypto.prg import derive
 from hansa.crypto.signature import SigningKey
 from hansa.errors import ConfigurationError, HansaError, IdentityError, SignatureError
-from hansa.identity.configuration import NodeConfiguration
+from hansa.identity.configuration import KeysConfiguration, NodeConfiguration
+from hansa.identity.files import write_secret
+from hansa.identity.key_file import read_key
+from hansa.identity.keys import make_passphrase_file
 from hansa.identity.kit import (
     Kit,
     Request,
     issue,
-    load_signing_key,
     make_authority_directory,
     make_federation,
     request_kit,
@@ -42,19 +45,21 @@ def test_every_kit_of_a_new_federation_loads_and_agrees_on_the_roster(federation
 
 
 def test_private_keys_are_readable_by_their_owner_alone(federation: Path) -> None:
-    keys = list(federation.rglob("*.key"))
-    assert len(keys) == 7
+    keys = [*federation.rglob("*.key"), *federation.rglob("*.passphrase")]
+    assert len(keys) == 10
     assert {stat.S_IMODE(path.stat().st_mode) for path in keys} == {0o600}
     assert [path for path in federation.rglob(".*") if path.is_file()] == []
 
 
 def test_a_kit_shows_no_secret(federation: Path) -> None:
     kit = Kit.load(federation / "north", at=AT)
-    assert kit.signing_key.to_bytes().hex() not in repr(kit)
-    assert repr(kit.signing_key.to_bytes()) not in repr(kit)
+    key = read_key(federation / "north" / "identity.key", source="file:identity.passphrase")
+    assert key.public == kit.signing_key.public
+    assert key.to_bytes().hex() not in repr(kit)
+    assert repr(key.to_bytes()) not in repr(kit)
 
 
-@pytest.mark.parametrize("name", ["identity.key", "node.key"])
+@pytest.mark.parametrize("name", ["identity.key", "identity.passphrase", "node.key"])
 def test_a_key_that_others_can_read_is_refused(federation: Path, name: str) -> None:
     (federation / "north" / name).chmod(0o640)
     with pytest.raises(IdentityError, match=r"expected mode 0600, got 0640.*chmod"):
@@ -64,7 +69,7 @@ def test_a_key_that_others_can_read_is_refused(federation: Path, name: str) -> N
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
-        ("identity.key", "expected identity key"),
+        ("identity.key", "passphrase is wrong"),
         ("node.key", "another key"),
         ("node.crt", "expected 'north'"),
         ("hansa.toml", "expected identity key"),
@@ -106,7 +111,9 @@ def test_a_key_is_never_overwritten(federation: Path) -> None:
 
 
 def ask(directory: Path, name: str, role: str = "member") -> Request:
-    configuration = NodeConfiguration(name, "baltic", role)  # type: ignore[arg-type]
+    (directory / name).mkdir()
+    keys = KeysConfiguration(passphrase=make_passphrase_file(directory / name))
+    configuration = NodeConfiguration(name, "baltic", role, keys=keys)  # type: ignore[arg-type]
     request_kit(directory / name, configuration=configuration, legal_name=f"{name} & Co")
     return Request.from_bytes((directory / name / "request.json").read_bytes())
 
@@ -116,7 +123,7 @@ def test_private_keys_stay_where_they_were_made(tmp_path: Path) -> None:
     requests = [ask(tmp_path, "north"), ask(tmp_path, "hub", "coordinator")]
     sent = (tmp_path / "north" / "request.json").read_text()
     assert "PRIVATE" not in sent
-    assert load_signing_key(tmp_path / "north" / "identity.key").to_bytes().hex() not in sent
+    assert read_key(tmp_path / "north" / "identity.key", source="file:identity.passphrase").to_bytes().hex() not in sent
     roster = issue(tmp_path / "authority", requests, tmp_path / "answers", at=AT)
     assert {path.name for path in (tmp_path / "answers" / "north").iterdir()} == {
         "node.crt",
@@ -125,7 +132,8 @@ def test_private_keys_stay_where_they_were_made(tmp_path: Path) -> None:
     }
     for path in (tmp_path / "answers" / "north").iterdir():
         (tmp_path / "north" / path.name).write_bytes(path.read_bytes())
-    assert Kit.load(tmp_path / "north", at=AT).roster == roster
+    kit = Kit.load(tmp_path / "north", at=AT)
+    assert kit.roster == roster
     assert roster.node("north").legal_name == "north & Co"
 
 
@@ -155,3 +163,15 @@ def test_a_federation_with_impossible_members_is_refused(tmp_path: Path, members
     with pytest.raises(IdentityError):
         make_federation(tmp_path / "new", "baltic", members, at=AT)
     assert not (tmp_path / "new").exists()
+
+
+def test_the_noise_on_volumes_follows_from_a_software_key_and_survives_its_loss(federation: Path) -> None:
+    kit = Kit.load(federation / "north", at=AT)
+    key = read_key(federation / "north" / "identity.key", source="file:identity.passphrase")
+    assert kit.volume_key() == derive(key.to_bytes(), b"hansa/volume-noise/1")  # as before there was a choice of keys
+    assert not (federation / "north" / "volume.secret").exists()
+    write_secret(federation / "north" / "volume.secret", bytes(range(32)))
+    assert kit.volume_key() == bytes(range(32))
+    (federation / "north" / "volume.secret").write_bytes(b"short")
+    with pytest.raises(IdentityError, match="32 bytes, got 5"):
+        kit.volume_key()

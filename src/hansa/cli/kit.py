@@ -13,6 +13,16 @@ import typer
 from rich.console import Console
 from rich.table import Column, Table
 
+from hansa.cli.key_options import (
+    LabelOption,
+    ModuleOption,
+    PassphraseOption,
+    PinOption,
+    SettingOption,
+    SlotOption,
+    TokenOption,
+    keys_of,
+)
 from hansa.errors import HansaError
 from hansa.identity.certificates import load_certificate
 from hansa.identity.configuration import DataConfiguration, NatsConfiguration, NodeConfiguration
@@ -59,11 +69,24 @@ def request(
     legal_name: Annotated[str, typer.Option(help="Name of the institution in law.")] = "",
     url: UrlOption = "",
     data: Annotated[str, typer.Option(help="Directory of this member's data.")] = "",
+    passphrase: PassphraseOption = "prompt",
+    module: ModuleOption = "",
+    token: TokenOption = "",
+    slot: SlotOption = -1,
+    label: LabelOption = "identity",
+    pin: PinOption = "prompt",
+    setting: SettingOption = None,
 ) -> None:
-    """Make this node's keys and request.json, the only file that is sent to the authority."""
+    """Make this node's keys and request.json, the only file that is sent to the authority.
+
+    In a token, the key with this label is taken, and made if there is none.
+    """
     with _faults():
+        keys = keys_of(
+            passphrase=passphrase, module=module, token=token, slot=slot, label=label, pin=pin, settings=setting
+        )
         configuration = NodeConfiguration(
-            name, federation, role, NatsConfiguration(url=url), DataConfiguration(directory=data)
+            name, federation, role, NatsConfiguration(url=url), DataConfiguration(directory=data), keys=keys
         )
         asked = request_kit(directory, configuration=configuration, legal_name=legal_name)
         Console().print(
@@ -108,6 +131,7 @@ def show(
             "role": kit.configuration.role,
             "federation": kit.roster.federation,
             "identity_key": kit.signing_key.public,
+            "key_store": kit.configuration.keys.store,
             "certificate_expires": expires.isoformat(),
             "nats_url": kit.configuration.nats.url,
             "roster_sha256": kit.roster.digest().hex(),

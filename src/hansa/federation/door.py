@@ -23,6 +23,7 @@ from hansa.crypto.prg import derive
 from hansa.crypto.sampling import GaussianTable, add_sample
 from hansa.errors import BudgetError, RefusedError
 from hansa.protocol.encoding import noise_seed, quantise, share_sigma, values_touched
+from hansa.protocol.kept_signatures import with_kept_signatures
 from hansa.protocol.limits import Limits, PurposeLimit, periods
 from hansa.protocol.messages import seal_envelope
 from hansa.protocol.privacy import Charge, NoiseShares, epsilon
@@ -92,7 +93,7 @@ class MemberDoor:
     ) -> None:
         self._name = name
         self._limits = limits
-        self._signer = signer
+        self._signer = with_kept_signatures(signer, store)
         self._store = store
         self._statistic = statistic
         self._clock = clock

@@ -26,6 +26,7 @@ from hansa.federation.readding import Readding
 from hansa.federation.transport import Message, Subject
 from hansa.protocol.closing import Closures
 from hansa.protocol.epoch import MemberEpoch, Outgoing
+from hansa.protocol.kept_signatures import with_kept_signatures
 from hansa.protocol.limits import MAX_REOPENINGS, periods
 from hansa.protocol.listing import SETUP_STEPS, attempt_label
 from hansa.protocol.messages import Died, Manifest, open_envelope
@@ -89,7 +90,7 @@ class MemberNode:
         self.name = name
         self._epoch_label = epoch
         self._limits = limits
-        self._signer = signer
+        self._signer = signer = with_kept_signatures(signer, store)
         self._store = store
         self._door = door
         self._learner = learner

@@ -6,7 +6,6 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hansa.crypto.prg import derive
 from hansa.federation.delivery.courier import Courier
 from hansa.federation.liquidity import LiquidityWork
 from hansa.federation.records import Records
@@ -38,7 +37,7 @@ async def run_member(node: Node, *, patience_seconds: float = 60.0) -> None:
         forecasts=node.work / "forecasts.npz",
         records=records,
         models=node.work,
-        volume_key=derive(node.kit.signing_key.to_bytes(), b"hansa/volume-noise/1"),
+        volume_key=node.kit.volume_key(),
     )
     courier = Courier(
         node.kit.configuration.alerts,

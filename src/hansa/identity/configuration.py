@@ -7,14 +7,17 @@ Does NOT hold: limits of privacy or quorum, or secrets.
 from __future__ import annotations
 
 import json
+import re
 import tomllib
 from typing import Final, Literal, Self
 
 import msgspec
 
 from hansa.errors import ConfigurationError, IdentityError
+from hansa.identity.passphrase import check_source
 from hansa.identity.roster import check_name
 
+_VARIABLE: Final = re.compile(r"[A-Z][A-Z0-9_]{0,63}")
 LOOPBACK: Final = ("127.0.0.1", "::1", "localhost")
 
 
@@ -69,6 +72,37 @@ class AlertsConfiguration(msgspec.Struct, frozen=True, forbid_unknown_fields=Tru
             raise ConfigurationError(f"hansa.toml: alerts.oldest_hours: expected above 0, got {self.oldest_hours}")
 
 
+class KeysConfiguration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where the node's identity key is; the secrets that open it never stand here."""
+
+    store: Literal["file", "pkcs11"] = "file"  # "file": identity.key in this folder; "pkcs11": in a token
+    passphrase: str = "prompt"  # noqa: S105 - a source: of identity.key: file:PATH, env:NAME, fd:NUMBER or prompt
+    module: str = ""  # path of the PKCS#11 library
+    token: str = ""  # label of the token; empty: the one in `slot`
+    slot: int = -1  # number of the slot; -1: whichever holds the token
+    label: str = "identity"  # of the key in the token
+    pin: str = "prompt"  # of the token: file:PATH, env:NAME, fd:NUMBER or prompt
+    environment: dict[str, str] = {}  # what the library wants in the environment, such as SOFTHSM2_CONF
+
+    def check(self) -> None:
+        """Check sources, names and the slot.
+
+        Raises:
+            ConfigurationError: One is malformed; the message names it and shows no secret.
+        """
+        check_source(self.passphrase, what="hansa.toml: keys.passphrase")
+        check_source(self.pin, what="hansa.toml: keys.pin")
+        if self.slot < -1:
+            raise ConfigurationError(f"hansa.toml: keys.slot: expected a number or -1, got {self.slot}")
+        for name, text, most in (("token", self.token, 32), ("label", self.label, 64)):
+            if not text.isprintable() or len(text) > most:
+                raise ConfigurationError(f"hansa.toml: keys.{name}: expected at most {most} printable characters")
+        wrong = [name for name in self.environment if not _VARIABLE.fullmatch(name) or name.startswith("LD_")]
+        if wrong or not self.label:
+            what = f"environment: {wrong[0]!r} is no name for a library's setting" if wrong else "label: expected one"
+            raise ConfigurationError(f"hansa.toml: keys.{what}")
+
+
 class NodeConfiguration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One node's `hansa.toml`.
 
@@ -82,6 +116,7 @@ class NodeConfiguration(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
     nats: NatsConfiguration = NatsConfiguration()
     data: DataConfiguration = DataConfiguration()
     alerts: AlertsConfiguration = AlertsConfiguration()
+    keys: KeysConfiguration = KeysConfiguration()
 
     def __post_init__(self) -> None:
         try:
@@ -96,6 +131,7 @@ class NodeConfiguration(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
         if self.data.bar_seconds < 1:
             raise ConfigurationError(f"hansa.toml: data.bar_seconds: expected at least 1, got {self.data.bar_seconds}")
         self.alerts.check()
+        self.keys.check()
 
     @classmethod
     def from_toml(cls, text: str) -> Self:
@@ -134,6 +170,14 @@ class NodeConfiguration(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
             fix_sender=_quote(self.alerts.fix_sender),
             fix_target=_quote(self.alerts.fix_target),
             oldest_hours=self.alerts.oldest_hours,
+            store=_quote(self.keys.store),
+            passphrase=_quote(self.keys.passphrase),
+            module=_quote(self.keys.module),
+            token=_quote(self.keys.token),
+            slot=self.keys.slot,
+            label=_quote(self.keys.label),
+            pin=_quote(self.keys.pin),
+            environment=", ".join(f"{name} = {_quote(value)}" for name, value in self.keys.environment.items()),
         )
 
 
@@ -141,6 +185,16 @@ _TEMPLATE = """\
 name = {name}
 federation = {federation}
 role = {role}  # "member" or "coordinator"
+
+[keys]
+store = {store}  # "file": identity.key in this folder; "pkcs11": in a token
+passphrase = {passphrase}  # of identity.key: file:PATH, env:NAME, fd:NUMBER or prompt
+module = {module}  # path of the PKCS#11 library
+token = {token}  # label of the token; empty: the one in slot
+slot = {slot}  # number of the slot; -1: whichever holds the token
+label = {label}  # of the key in the token
+pin = {pin}  # of the token: file:PATH, env:NAME, fd:NUMBER or prompt
+environment = {{{environment}}}  # what the library wants in the environment
 
 [nats]
 url = {url}  # tls://host:port, several with commas; empty: the coordinator's embedded server

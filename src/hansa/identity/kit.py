@@ -1,13 +1,14 @@
 """A kit: the folder from which one node runs.
 
 ```
-hansa.toml     the node's settings                       identity.key   Ed25519, PEM, 0600: signs messages
+hansa.toml     the node's settings                       identity.key   Ed25519, encrypted PEM, 0600: signs messages
 roster.json    who is in the federation                  node.key       P-256, PEM, 0600: TLS
 authority.crt  whose certificates are trusted            node.crt       TLS certificate of the node
 request.json   what the node asked for: public, signed by its identity key
 ```
 
-The two private keys are made in the folder and stay there: `request_kit` makes them and the request, the authority
+The identity key may be in a token instead (`hsm`); then there is no `identity.key`. The private keys are made in the
+folder or the token and stay there: `request_kit` makes them and the request, the authority
 answers with `issue` (certificate, its own certificate, roster), and `Kit.load` checks that all fits together.
 `make_federation` does the whole on one machine, for a demonstration or a test.
 
@@ -18,15 +19,13 @@ Does NOT guarantee: that a request came from the institution it names: compare k
 
 from __future__ import annotations
 
-import os
-import stat
+import secrets
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Literal, Self
 
 import msgspec
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from hansa.crypto.prg import derive
 from hansa.crypto.signature import SigningKey, parse_public, verify
 from hansa.errors import IdentityError
 from hansa.identity.certificates import (
@@ -36,17 +35,22 @@ from hansa.identity.certificates import (
     make_request,
     verify_certificate,
 )
-from hansa.identity.configuration import NatsConfiguration, NodeConfiguration
+from hansa.identity.configuration import KeysConfiguration, NatsConfiguration, NodeConfiguration
+from hansa.identity.files import read_file, read_secret, write_file, write_secret
+from hansa.identity.key_file import COST_CHOSEN, COST_RANDOM
+from hansa.identity.keys import create_signer, list_signers, make_passphrase_file, open_signer, store_key
 from hansa.identity.roster import Member, Roster, check_name
 
 if TYPE_CHECKING:
     import datetime as dt
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
+
+    from hansa.crypto.signature import Signer
 
 COORDINATOR: Final = "coordinator"
 REQUEST_TYPE: Final = "application/vnd.hansa.kit-request+json"
-MAX_FILE_BYTES: Final = 1_000_000
+_VOLUME_NOISE: Final = b"hansa/volume-noise/1"
 Role = Literal["member", "coordinator"]
 
 
@@ -89,7 +93,7 @@ class Kit:
     directory: Path
     configuration: NodeConfiguration
     roster: Roster
-    signing_key: SigningKey = field(repr=False)
+    signing_key: Signer = field(repr=False)
 
     @property
     def name(self) -> str:
@@ -111,6 +115,25 @@ class Kit:
         """PEM file of the federation's authority."""
         return self.directory / "authority.crt"
 
+    def volume_key(self) -> bytes:
+        """Return the 32 secret bytes from which the noise on this member's own volumes comes, for ever the same.
+
+        They follow from a software identity key, unless `volume.secret` (0600) holds them: with a key in hardware, or
+        once the identity key has been rotated.
+
+        Raises:
+            IdentityError: The file is readable by others or damaged.
+        """
+        path = self.directory / "volume.secret"
+        if not path.exists():
+            if isinstance(self.signing_key, SigningKey):
+                return derive(self.signing_key.to_bytes(), _VOLUME_NOISE)
+            write_secret(path, secrets.token_bytes(32))
+        found = read_secret(path)
+        if len(found) != 32:
+            raise IdentityError(f"{path}: expected 32 bytes, got {len(found)}; restore it from your backup")
+        return found
+
     @classmethod
     def load(cls, directory: Path, *, at: dt.datetime) -> Self:
         """Read and check a kit.
@@ -123,9 +146,8 @@ class Kit:
             IdentityError: A file is missing, a key can be read by others, or keys, certificate and roster differ.
             ConfigurationError: `hansa.toml` has an unknown, missing or malformed key.
         """
-        configuration = NodeConfiguration.from_toml(_read(directory / "hansa.toml").decode(errors="replace"))
-        roster = Roster.from_bytes(_read(directory / "roster.json"))
-        signing_key = load_signing_key(directory / "identity.key")
+        configuration = NodeConfiguration.from_toml(read_file(directory / "hansa.toml").decode(errors="replace"))
+        roster = Roster.from_bytes(read_file(directory / "roster.json"))
         if roster.federation != configuration.federation:
             raise IdentityError(
                 f"{directory}: hansa.toml says federation {configuration.federation!r}, roster.json "
@@ -134,17 +156,18 @@ class Kit:
         node = roster.node(configuration.name)
         if (node == roster.coordinator) != (configuration.role == "coordinator"):
             raise IdentityError(f"{directory}: {node.name} has another role in roster.json; correct hansa.toml")
+        signing_key = open_signer(directory, configuration.keys)
         if node.identity_key != signing_key.public:
             raise IdentityError(
                 f"{directory}: expected identity key {node.identity_key} (roster), got {signing_key.public}; "
                 "restore identity.key or ask for a new roster"
             )
         verify_certificate(
-            _read(directory / "node.crt"),
-            authority=_read(directory / "authority.crt"),
+            read_file(directory / "node.crt"),
+            authority=read_file(directory / "authority.crt"),
             federation=roster.federation,
             node=node.name,
-            key=_read_secret(directory / "node.key"),
+            key=read_secret(directory / "node.key"),
             at=at,
         )
         return cls(directory, configuration, roster, signing_key)
@@ -159,29 +182,36 @@ def make_authority_directory(directory: Path, federation: str, *, at: dt.datetim
     check_name(federation, what="federation")
     directory.mkdir(parents=True, exist_ok=True, mode=0o700)
     key = generate_key()
-    _write_new(directory / "authority.key", key)
-    _write(directory / "authority.crt", make_authority(federation, key, at=at))
+    write_secret(directory / "authority.key", key)
+    write_file(directory / "authority.crt", make_authority(federation, key, at=at))
 
 
 def request_kit(
-    directory: Path, *, configuration: NodeConfiguration, legal_name: str = "", key: SigningKey | None = None
+    directory: Path,
+    *,
+    configuration: NodeConfiguration,
+    legal_name: str = "",
+    key: SigningKey | None = None,
+    cost: int = COST_CHOSEN,
 ) -> Request:
     """Make a node's keys, its `hansa.toml` and its `request.json`, the one file that travels.
 
     Args:
         directory: The node's own folder; made if absent.
-        configuration: Name, federation, role and settings.
+        configuration: Name, federation, role and settings; `keys` says where the identity key is made.
         legal_name: Of the institution.
-        key: Identity key to use; a new one if None.
+        key: Software identity key to use; a new one if None.
+        cost: Of the file's encryption (`key_file`).
 
     Raises:
         IdentityError: A key is there already: a second identity would lock the node out.
     """
     directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-    identity = key or SigningKey.generate()
+    if (directory / "node.key").exists():
+        raise IdentityError(f"{directory / 'node.key'}: exists; a key is never overwritten: choose another folder")
+    identity = _identity(directory, configuration.keys, key, cost)
     tls_key = generate_key()
-    _write_new(directory / "identity.key", _signing_key_pem(identity))
-    _write_new(directory / "node.key", tls_key)
+    write_secret(directory / "node.key", tls_key)
     unsigned = Request(
         federation=configuration.federation,
         name=configuration.name,
@@ -192,8 +222,8 @@ def request_kit(
     )
     signature = identity.sign(REQUEST_TYPE, unsigned.signed_part())
     request = msgspec.structs.replace(unsigned, signature=signature.hex())
-    _write(directory / "hansa.toml", configuration.to_toml().encode())
-    _write(directory / "request.json", msgspec.json.format(msgspec.json.encode(request), indent=1))
+    write_file(directory / "hansa.toml", configuration.to_toml().encode())
+    write_file(directory / "request.json", msgspec.json.format(msgspec.json.encode(request), indent=1))
     return request
 
 
@@ -212,7 +242,7 @@ def issue(
     Raises:
         IdentityError: A request is for another federation or repeats, or there is not exactly one coordinator.
     """
-    certificate, key = _read(authority / "authority.crt"), _read_secret(authority / "authority.key")
+    certificate, key = read_file(authority / "authority.crt"), read_secret(authority / "authority.key")
     coordinators = [request for request in requests if request.role == "coordinator"]
     if len(coordinators) != 1:
         raise IdentityError(f"issue: expected one request of a coordinator, got {len(coordinators)}")
@@ -242,9 +272,9 @@ def issue(
     }
     for name, node_certificate in issued.items():
         (answers / name).mkdir(parents=True, exist_ok=True, mode=0o700)
-        _write(answers / name / "node.crt", node_certificate)
-        _write(answers / name / "authority.crt", certificate)
-        _write(answers / name / "roster.json", roster.to_bytes())
+        write_file(answers / name / "node.crt", node_certificate)
+        write_file(answers / name / "authority.crt", certificate)
+        write_file(answers / name / "roster.json", roster.to_bytes())
     return roster
 
 
@@ -256,6 +286,7 @@ def make_federation(
     at: dt.datetime,
     nats: NatsConfiguration | None = None,
     hosts: Sequence[str] = (),
+    keys: Mapping[str, KeysConfiguration] | None = None,
 ) -> Roster:
     """Make the authority and every kit on this machine: `authority/`, `coordinator/` and a folder per member.
 
@@ -266,6 +297,7 @@ def make_federation(
         at: Time of issue, with a time zone.
         nats: The message server's settings, for all.
         hosts: Names and addresses at which members reach the embedded message server.
+        keys: Where the identity keys of some nodes are; the others get a file and a passphrase file.
 
     Raises:
         IdentityError: A name is malformed, reserved or repeats, or a key is there already.
@@ -278,74 +310,20 @@ def make_federation(
         )
     make_authority_directory(directory / "authority", name, at=at)
     roles: dict[str, Role] = {COORDINATOR: "coordinator", **dict.fromkeys(members, "member")}
-    requests = [
-        request_kit(
-            directory / node,
-            configuration=NodeConfiguration(node, name, role, nats or NatsConfiguration()),
-        )
-        for node, role in roles.items()
-    ]
+    requests = []
+    for node, role in roles.items():
+        place = directory / node
+        place.mkdir(parents=True, exist_ok=True, mode=0o700)
+        own = (keys or {}).get(node) or KeysConfiguration(passphrase=make_passphrase_file(place))
+        configuration = NodeConfiguration(node, name, role, nats or NatsConfiguration(), keys=own)
+        requests.append(request_kit(place, configuration=configuration, cost=COST_RANDOM))
     return issue(directory / "authority", requests, directory, hosts=hosts, at=at)
 
 
-def load_signing_key(path: Path) -> SigningKey:
-    """Read an identity key.
-
-    Raises:
-        IdentityError: It is missing, not an unencrypted Ed25519 key, or others may read it.
-    """
-    try:
-        key = serialization.load_pem_private_key(_read_secret(path), password=None)
-    except (ValueError, TypeError) as error:
-        raise IdentityError(f"{path}: expected an unencrypted PEM key; restore it from your backup") from error
-    if not isinstance(key, Ed25519PrivateKey):
-        raise IdentityError(f"{path}: expected an Ed25519 key; restore it from your backup")
-    return SigningKey.from_bytes(key.private_bytes_raw())
-
-
-def _signing_key_pem(key: SigningKey) -> bytes:
-    return Ed25519PrivateKey.from_private_bytes(key.to_bytes()).private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-
-
-def _read(path: Path) -> bytes:
-    try:
-        if path.stat().st_size > MAX_FILE_BYTES:
-            raise IdentityError(f"{path}: larger than {MAX_FILE_BYTES} bytes; this is not a kit's file")
-        return path.read_bytes()
-    except OSError as error:
-        raise IdentityError(f"{path}: {error.strerror}; a kit is made by `hansa kit new` or `request`") from error
-
-
-def _read_secret(path: Path) -> bytes:
-    content = _read(path)
-    mode = stat.S_IMODE(path.stat().st_mode)
-    if mode & 0o077:
-        raise IdentityError(f"{path}: expected mode 0600, got {mode:04o}; run `chmod 600 {path}` and ask who read it")
-    return content
-
-
-def _write_new(path: Path, content: bytes) -> None:
-    """Write a secret, 0600, whole or not at all, never over another."""
-    partial = _partial(path, content, 0o600)
-    try:
-        os.link(partial, path)
-    except FileExistsError as error:
-        raise IdentityError(f"{path}: exists; a key is never overwritten: choose another folder") from error
-    finally:
-        partial.unlink()
-
-
-def _write(path: Path, content: bytes) -> None:
-    _partial(path, content, 0o644).replace(path)
-
-
-def _partial(path: Path, content: bytes, mode: int) -> Path:
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    return partial
+def _identity(directory: Path, keys: KeysConfiguration, key: SigningKey | None, cost: int) -> Signer:
+    if keys.store == "pkcs11":
+        is_there = any(one["label"] == keys.label for one in list_signers(directory, keys))
+        return open_signer(directory, keys) if is_there else create_signer(directory, keys)
+    identity = key or SigningKey.generate()
+    store_key(directory, keys, identity, cost=cost)
+    return identity
