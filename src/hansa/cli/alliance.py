@@ -32,6 +32,9 @@ def demo(
     chaos: Annotated[
         bool, typer.Option("--chaos", help="Run again with kills; compare the sums byte for byte.")
     ] = False,
+    hsm: Annotated[
+        bool, typer.Option("--hsm", help="Each member's identity key in a SoftHSM token (Debian: softhsm2).")
+    ] = False,
     seed: Annotated[int, typer.Option(help="First seed of the simulated market.")] = 1,
     seeds: Annotated[int, typer.Option(min=1, help="How many seeds; all but the first in memory.")] = 5,
     members: Annotated[int, typer.Option(min=3, max=10, help="Brokers.")] = 5,
@@ -44,7 +47,7 @@ def demo(
     folder = _new_folder(out, "demo")
     with progress_bars() as progress:
         wanted = [seed + place for place in range(1 if chaos else seeds)]
-        result = conduct_demo(folder, seeds=wanted, members=members, is_faulty=chaos, progress=progress)
+        result = conduct_demo(folder, seeds=wanted, members=members, is_faulty=chaos, progress=progress, is_hsm=hsm)
     _deliver(result, folder, as_json=as_json)
 
 

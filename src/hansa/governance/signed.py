@@ -4,9 +4,10 @@
 {"constitution": {...}, "signatures": {"north": "<128 hexadecimal digits>", ...}}
 ```
 
-The whole file is canonical JSON (RFC 8785): one content has one file, byte for byte. A signature is Ed25519 over the
-DSSE encoding of `SIGNATURE_TYPE` and the canonical bytes of `constitution`. Members sign their own copies, in any
-order and place; `combine` unites the copies of one digest.
+The whole file is canonical JSON (RFC 8785): one content has one file, byte for byte. A signature (`crypto.signature`:
+Ed25519 or ECDSA over P-256, by the key that the constitution names, 64 bytes either way) is over the DSSE encoding of
+`SIGNATURE_TYPE` and the canonical bytes of `constitution`. Members sign their own copies, in any order and place;
+`combine` unites the copies of one digest.
 
 Guarantees: a file whose bytes were changed anywhere is refused, or shows whose signature no longer holds; a
 constitution that is not signed by all its members does not open a door.
@@ -54,7 +55,7 @@ class SignedConstitution:
     signatures: Mapping[str, bytes]
 
     def signed_by(self, name: str, signer: Signer) -> SignedConstitution:
-        """Return a copy with the signature of member `name` added.
+        """Return a copy with the signature of member `name` added; one that holds already stays.
 
         Raises:
             ConfigurationError: `name` is no member, or the key is not the one the constitution names.
@@ -62,7 +63,10 @@ class SignedConstitution:
         keys = {party.name: party.identity_key for party in self.constitution.members}
         if keys.get(name) != signer.public:
             raise ConfigurationError(f"constitution: members: {name} with key {signer.public} is not a member")
-        signature = signer.sign(SIGNATURE_TYPE, self.constitution.bytes())
+        body, present = self.constitution.bytes(), self.signatures.get(name)
+        if present is not None and _holds(signer.public, body, present):
+            return self  # a key in hardware would make another one each time
+        signature = signer.sign(SIGNATURE_TYPE, body)
         return SignedConstitution(self.constitution, {**self.signatures, name: signature})
 
     def require_all_signatures(self) -> Constitution:

@@ -21,7 +21,7 @@ from hansa.errors import TransportError
 from hansa.federation.nats_server import TETHER
 from hansa.federation.records import Records
 from hansa.governance.signed import SignedConstitution, write
-from hansa.identity.configuration import NatsConfiguration
+from hansa.identity.configuration import KeysConfiguration, NatsConfiguration
 from hansa.identity.kit import Kit, make_federation
 
 if TYPE_CHECKING:
@@ -169,6 +169,8 @@ def found(
     federation: str,
     bars: Mapping[str, Sequence[pl.DataFrame]],
     make: Callable[[Mapping[str, str], str], Constitution],
+    *,
+    is_hsm: bool = False,
 ) -> Alliance:
     """Make the kits of an alliance, its members' bar files, and a constitution that all of them sign.
 
@@ -177,14 +179,17 @@ def found(
         federation: Its name.
         bars: Series of each member, each a frame of the bars contract with one market and venue.
         make: Makes the constitution from the members' identity keys and the coordinator's.
+        is_hsm: Whether each member's identity key is in a SoftHSM token of its own; the coordinator's is in a file.
 
     Raises:
         ConfigurationError: The constitution contradicts itself.
-        IdentityError: The folder holds keys already, or a name is malformed.
+        IdentityError: The folder holds keys already, a name is malformed, or SoftHSM is not installed.
     """
     members = tuple(sorted(bars))
+    keys = _tokens(directory, federation, members) if is_hsm else {}
     now = datetime.fromtimestamp(time.time(), tz=UTC)
-    roster = make_federation(directory, federation, members, at=now, nats=NatsConfiguration(port=free_port()))
+    nats = NatsConfiguration(port=free_port())
+    roster = make_federation(directory, federation, members, at=now, nats=nats, keys=keys)
     constitution = make(
         {member.name: member.identity_key for member in roster.members}, roster.coordinator.identity_key
     )
@@ -199,6 +204,17 @@ def found(
         for frame in frames:
             frame.write_parquet(folder / f"{frame['venue'][0]}_{frame['market'][0]}.parquet")
     return Alliance(directory, members)
+
+
+def _tokens(directory: Path, federation: str, members: Sequence[str]) -> dict[str, KeysConfiguration]:
+    from hansa.identity.softhsm import make_store, make_token  # noqa: PLC0415  loaded where it is wanted
+
+    store = make_store(directory / ".softhsm")
+    found: dict[str, KeysConfiguration] = {}
+    for name in members:
+        (directory / name).mkdir(parents=True, mode=0o700, exist_ok=True)
+        found[name] = make_token(store, f"{federation}-{name}"[:32], directory / name / "token.pin")
+    return found
 
 
 def copy_of(alliance: Alliance, directory: Path) -> Alliance:

@@ -23,6 +23,7 @@ from scipy import stats
 from hansa.crypto.signature import SigningKey
 from hansa.federation.forecasting import ARMS, basket_rows, forecast
 from hansa.federation.views import load_views, views_of
+from hansa.identity.configuration import NodeConfiguration
 from hansa.lab.alliance import copy_of, found
 from hansa.lab.assessment import METRICS, Assessment, Bench, assess, omniscient_forecasts
 from hansa.lab.charter import charter
@@ -111,7 +112,7 @@ def stage(seed: int, *, members: int = 5, noise_factor: float = 1.0) -> Stage:
 
 
 def demo(
-    directory: Path, *, seeds: Sequence[int], members: int, is_faulty: bool, progress: Progress
+    directory: Path, *, seeds: Sequence[int], members: int, is_faulty: bool, progress: Progress, is_hsm: bool = False
 ) -> dict[str, object]:
     """Run the demo and return its document.
 
@@ -121,6 +122,7 @@ def demo(
         members: Brokers.
         is_faulty: Run twice from one set-up, the second time with kills, and compare the sums byte for byte.
         progress: Where progress is shown.
+        is_hsm: Whether each member's identity key is in a SoftHSM token.
     """
     started = time.monotonic()
     scene = stage(seeds[0], members=members)
@@ -132,13 +134,13 @@ def demo(
 
     task = progress.add_task("market simulated, kits made", total=1)
     bars = {name: scene.series(name) for name in scene.scenario.names}
-    alliance = found(directory / "alliance", "demo", bars, make)
+    alliance = found(directory / "alliance", "demo", bars, make, is_hsm=is_hsm)
     progress.update(task, completed=1)
     chaos = _with_kills(alliance, made[0], scene.span, directory, progress) if is_faulty else {}
     if not is_faulty:
         conduct(alliance, made[0], scene.span, progress=progress)
     result = _result(alliance, scene, made[0], seconds=time.monotonic() - started)
-    result |= chaos
+    result |= chaos | {"identity_keys": _identity_keys(alliance, made[0])}
     if len(seeds) > 1:
         result |= over_seeds(result, seeds, members=members, progress=progress)
         result["view_noise"] = sweep(members=members, progress=progress)
@@ -174,6 +176,16 @@ def levelled(bench: Bench, truth: Float[np.ndarray, "time basket"]) -> Float[np.
     exact = bench.exact_state()[:, :, market.measures.index(market.cost)]
     train = slice(0, bench.train_bars)
     return np.asarray(truth[: bench.bars] + (exact[train] - truth[train]).mean(axis=0))
+
+
+def _identity_keys(alliance: Alliance, constitution: Constitution) -> dict[str, dict[str, str]]:
+    """Return each member's public key, whether it is in a file or a token, and in which token."""
+    found = {}
+    for party in constitution.members:
+        text = (alliance.directory / party.name / "hansa.toml").read_text()
+        keys = NodeConfiguration.from_toml(text).keys
+        found[party.name] = {"identity_key": party.identity_key, "store": keys.store, "token": keys.token}
+    return found
 
 
 def _with_kills(

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
     from jaxtyping import Float, Int64
 
+    from hansa.crypto.signature import Signer
     from hansa.federation.transport import Message
     from hansa.protocol.epoch import Outgoing
     from hansa.protocol.messages import Manifest
@@ -133,6 +134,7 @@ class Simulation:
         now_ns: The simulated clock.
         store: Opens a member's facts.
         door: Makes a member's door.
+        signer: Gives a node its identity key, the one that `limits` names.
     """
 
     directory: Path
@@ -144,6 +146,7 @@ class Simulation:
     now_ns: int = 2 * DAY_NS
     store: type[MemberStore] = MemberStore
     door: type[MemberDoor] = MemberDoor
+    signer: Callable[[str], Signer] = signing_key
 
     def __post_init__(self) -> None:
         self.epoch = epoch_label(self.limits.constitution, 1)
@@ -163,7 +166,7 @@ class Simulation:
             self.stores[name].close()
         store = self.store(self.directory / f"{name}.sqlite")
         statistic = self.statistic(name)
-        signer = signing_key(name)
+        signer = self.signer(name)
         door = self.door(name, limits=self.limits, signer=signer, store=store, statistic=statistic, clock=self._clock)
         node = MemberNode(
             name, epoch=self.epoch, limits=self.limits, signer=signer, store=store, door=door, learner=statistic,
@@ -178,7 +181,7 @@ class Simulation:
     def start_coordinator(self) -> None:
         """Start, or kill and restart, the coordinator: it reads the streams again and goes on."""
         self.coordinator = CoordinatorNode(
-            epoch=self.epoch, limits=self.limits, signer=signing_key("coordinator"), records=Records(":memory:"),
+            epoch=self.epoch, limits=self.limits, signer=self.signer("coordinator"), records=Records(":memory:"),
             programme=self.programme,
         )  # fmt: skip
         self.heard = {Channel.BOARD: 0, Channel.INBOX: 0}
