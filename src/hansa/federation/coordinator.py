@@ -15,42 +15,41 @@ Does NOT guarantee liveness against a coordinator that withholds; members then s
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-import msgspec
-
 from hansa.errors import HansaError, ProtocolError, RefusedError
 from hansa.federation.epoch_setup import CoordinatorEpoch
-from hansa.federation.running_sum import Request, RunningSum, is_aside
+from hansa.federation.log_view import LOGGED_BYTES
+from hansa.federation.logbook import log_session
+from hansa.federation.own_envelopes import Outgoing, OwnEnvelopes
+from hansa.federation.running_sum import Request, RunningSum, is_aside, manifest_for
 from hansa.federation.transport import Channel, Message, Subject
 from hansa.protocol.listing import SETUP_STEPS
 from hansa.protocol.messages import (
-    SMALL_BYTES,
     Call,
     Cohort,
     Died,
+    Epoch,
+    Logged,
     Manifest,
     Payload,
-    PayloadT,
     Recover,
     Result,
-    open_envelope,
-    seal_envelope,
 )
-from hansa.protocol.session import call_limit, recover_limit, result_limit, session_label
+from hansa.protocol.session import call_limit, recover_limit, result_limit
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
 
     from hansa.crypto.signature import Signer
+    from hansa.federation.logbook import Logbook
     from hansa.federation.records import Records
     from hansa.federation.transport import Transport
     from hansa.protocol.limits import Limits
 
-Outgoing = tuple[str, str, bytes]
 IDLE_SECONDS: Final = 0.25
+LOG_STEPS: Final = frozenset({"logged", "cosign", "submit"})
 WINDOW: Final = 8
 DAYS: Final = range(10**7, 10**8)  # sums of the state channel are named by their day, rounds by their minute
 
@@ -67,11 +66,23 @@ class CoordinatorNode:
         signer: The coordinator's identity key.
         records: Published records of this node.
         programme: What to sum, in order.
+        logbook: The epoch's transparency log; None keeps none, where the constitution asks for no cosignatures.
+
+    Raises RefusedError if the constitution asks for cosignatures and there is no log.
     """
 
     def __init__(
-        self, *, epoch: str, limits: Limits, signer: Signer, records: Records, programme: Sequence[Request]
+        self,
+        *,
+        epoch: str,
+        limits: Limits,
+        signer: Signer,
+        records: Records,
+        programme: Sequence[Request],
+        logbook: Logbook | None = None,
     ) -> None:
+        if limits.cosignatures and logbook is None:
+            raise RefusedError("coordinator: the constitution asks for cosignatures; give it a log")
         self.is_failed = False
         self.done: set[tuple[int, int]] = set()
         self.abandoned: set[int] = set()
@@ -81,6 +92,7 @@ class CoordinatorNode:
         self._limits = limits
         self._signer = signer
         self._records = records
+        self._logbook = logbook
         self._pending = list(programme)  # not yet begun, in order
         self._epoch = CoordinatorEpoch(epoch=epoch, limits=limits, signer=signer)
         self._failure: str | None = None  # why the epoch could not come up, as noted last
@@ -88,7 +100,7 @@ class CoordinatorNode:
         self._deaths: dict[tuple[int, int], int] = {}
         self._said: set[tuple[str, str]] = set()
         self._early: dict[str, list[Message]] = {}  # of sessions announced and not yet read back: the inbox ran ahead
-        self._sealed: dict[bytes, Payload] = {}  # envelopes that we sealed and have not yet read back
+        self._own = OwnEnvelopes(limits.coordinator, key=limits.keys[limits.coordinator], signer=signer)
 
     @property
     def is_done(self) -> bool:
@@ -135,6 +147,8 @@ class CoordinatorNode:
         try:
             if subject.step in SETUP_STEPS:
                 self._on_setup(message)
+            elif subject.step in LOG_STEPS:
+                self._on_log(message)
             elif subject.channel is Channel.BOARD:
                 self._on_board(message)
             else:
@@ -150,9 +164,14 @@ class CoordinatorNode:
         if self._epoch.epoch_id is not None:
             outgoing += self._start()
             for session, running in self._running.items():
-                outgoing += [self._say(session, step, payload) for step, payload in running.drive(now_ns)]
+                if self._logbook is not None and self._limits.cosignatures:
+                    running.sum.checkpoint = running.sum.checkpoint or self._logbook.checkpoint_with(running.sum.digest)
+                outgoing += [self._own.say(session, step, payload) for step, payload in running.drive(now_ns)]
                 for reason in running.take_notes():
                     self._records.note(now_ns, session, "open", reason)
+        logged = None if self._logbook is None else self._logbook.say()
+        if logged is not None:
+            outgoing.append(self._own.say(log_session(logged.start + len(logged.entries)), "logged", logged))
         fresh = [item for item in outgoing if item[:2] not in self._said]
         self._said.update(item[:2] for item in fresh)
         return fresh
@@ -211,9 +230,27 @@ class CoordinatorNode:
                     break
         return stream
 
+    def _on_log(self, message: Message) -> None:
+        if self._logbook is None:
+            raise RefusedError("this coordinator keeps no log")
+        subject = message.subject
+        if subject.step == "logged":
+            self._logbook.note_said(self._own.read(message, Logged, limit=LOGGED_BYTES))
+            self._records.put("log", {"size": self._logbook.store.size})
+        elif subject.step == "cosign":
+            self._logbook.add_cosignature(subject.sender, subject.session, message.body)
+        else:
+            self._logbook.enter_submitted(subject.sender, message.body)
+
+    def _enter(self, session: str, step: str, body: bytes, payload: Payload) -> None:
+        """Append the entry of a message of ours to the log."""
+        if self._logbook is not None:
+            self._logbook.enter_message(session, step, body, payload)
+
     def _on_setup(self, message: Message) -> None:
         self._epoch.handle(message)
         if message.subject.step == "epoch":
+            self._enter(message.subject.session, "epoch", message.body, self._own.read(message, Epoch))
             for name, reason in self._epoch.left_out.items():
                 self._records.note(message.time_ns, message.subject.session, "epoch", f"{name} is left out: {reason}")
 
@@ -226,24 +263,32 @@ class CoordinatorNode:
     def _on_board(self, message: Message) -> None:
         step, session = message.subject.step, message.subject.session
         if step == "announce":
-            self._note_manifest(self._read(message, Manifest), message.time_ns)
+            manifest = self._own.read(message, Manifest)
+            self._enter(session, step, message.body, manifest)
+            self._note_manifest(manifest, message.time_ns)
             return
         running = self._running.get(session)
         if running is None:
             return
         members = len(self._limits.members)
         if step == "cohort":
-            running.sum.note_cohort(self._read(message, Cohort))
+            cohort = self._own.read(message, Cohort)
+            running.sum.note_cohort(cohort)
+            self._enter(session, step, message.body, cohort)
         elif step.startswith("call"):
-            running.sum.note_call(self._read(message, Call, limit=call_limit(members)))
+            running.sum.note_call(self._own.read(message, Call, limit=call_limit(members)))
         elif step == "recover":
-            self._read(message, Recover, limit=recover_limit(members))
+            self._own.read(message, Recover, limit=recover_limit(members))
         elif step == "result":
             limit = result_limit(running.sum.manifest, self._limits)
-            self._note_result(running, self._read(message, Result, limit=limit), message.time_ns)
+            result = self._own.read(message, Result, limit=limit)
+            self._note_result(running, result, message.time_ns)
+            self._enter(session, step, message.body, result)
             return
         elif step == "died":
-            self._note_death(running, self._read(message, Died), message.time_ns)
+            died = self._own.read(message, Died)
+            self._note_death(running, died, message.time_ns)
+            self._enter(session, step, message.body, died)
             return
         else:
             return
@@ -335,47 +380,19 @@ class CoordinatorNode:
                     continue
                 begun.append(exchanges)
             attempt = self._deaths.get((request.round, request.position), 0) + 1
-            manifest = self._manifest(request, attempt)
+            manifest = manifest_for(
+                request,
+                attempt=attempt,
+                epoch=self._epoch_label,
+                epoch_id=self._epoch.epoch_id,
+                participants=self._epoch.members,
+                limits=self._limits,
+            )
             if (manifest.session, "announce") not in self._said:
                 self._early.setdefault(manifest.session, [])
-                outgoing.append(self._say(manifest.session, "announce", manifest))
+                outgoing.append(self._own.say(manifest.session, "announce", manifest))
+                self._enter(*outgoing[-1], manifest)
         return outgoing
-
-    def _manifest(self, request: Request, attempt: int) -> Manifest:
-        epoch_id = self._epoch.epoch_id
-        purpose = self._limits.purposes[request.purpose]
-        if epoch_id is None:
-            raise RefusedError("a session before its epoch is set up")
-        bars = (request.span_end_ns - request.span_start_ns) // self._limits.bar_ns + 1
-        manifest = Manifest(
-            federation=self._limits.federation,
-            constitution=self._limits.constitution,
-            epoch=self._epoch_label,
-            epoch_id=epoch_id,
-            session="",
-            round=request.round,
-            position=request.position,
-            index=request.index,
-            attempt=attempt,
-            purpose=request.purpose,
-            length=purpose.values + purpose.values_per_bar * bars,
-            span_start_ns=request.span_start_ns,
-            span_end_ns=request.span_end_ns,
-            participants=self._epoch.members,
-        )
-        return msgspec.structs.replace(manifest, session=session_label(manifest))
-
-    def _say(self, session: str, step: str, payload: Payload) -> Outgoing:
-        body = seal_envelope(payload, sender=self._limits.coordinator, signer=self._signer)
-        self._sealed[hashlib.sha256(body).digest()] = payload
-        return session, step, body
-
-    def _read(self, message: Message, expected: type[PayloadT], *, limit: int = SMALL_BYTES) -> PayloadT:
-        sealed = self._sealed.pop(hashlib.sha256(message.body).digest(), None)
-        if isinstance(sealed, expected):
-            return sealed  # the very bytes that we sealed: nothing left to verify
-        name = self._limits.coordinator
-        return open_envelope(message.body, expected, sender=name, key=self._limits.keys[name], limit=limit)
 
 
 async def _forward(stream: AsyncGenerator[Message], queue: asyncio.Queue[Message]) -> None:

@@ -28,6 +28,7 @@ from hansa.audit.merkle import Frontier, leaf_hashes
 from hansa.audit.note import Note, NoteKey, cosign
 from hansa.errors import LogError, MessageError, RefusedError
 from hansa.federation.entries import manifest_of
+from hansa.federation.store import Cosigned
 from hansa.protocol.messages import Logged, open_envelope
 
 if TYPE_CHECKING:
@@ -42,9 +43,14 @@ LOGGED_BYTES: Final = 32 << 20
 MAX_LINE_BYTES: Final = 1024
 
 
-def log_key(limits: Limits) -> NoteKey:
-    """Return the key of a federation's log: the coordinator's, under the log's own name."""
-    return NoteKey.of(f"hansa/{limits.federation}", limits.keys[limits.coordinator], is_cosignature=False)
+def log_origin(limits: Limits, epoch: str) -> str:
+    """Return the name of an epoch's log."""
+    return f"hansa/{limits.federation}/{epoch}"
+
+
+def log_key(limits: Limits, epoch: str) -> NoteKey:
+    """Return the key of an epoch's log: the coordinator's, under the log's own name."""
+    return NoteKey.of(log_origin(limits, epoch), limits.keys[limits.coordinator], is_cosignature=False)
 
 
 def witness_keys(limits: Limits) -> dict[str, NoteKey]:
@@ -57,6 +63,7 @@ class LogView:
 
     Args:
         name: The member.
+        epoch: Label of the epoch; every epoch has a log.
         limits: The constitution's limits.
         signer: The member's identity key.
         store: The member's durable facts.
@@ -64,14 +71,14 @@ class LogView:
     """
 
     def __init__(
-        self, name: str, *, limits: Limits, signer: Signer, store: MemberStore, clock: Callable[[], int]
+        self, name: str, *, epoch: str, limits: Limits, signer: Signer, store: MemberStore, clock: Callable[[], int]
     ) -> None:
         self._name = name
         self._limits = limits
         self._signer = signer
         self._store = store
         self._clock = clock
-        self._log = log_key(limits)
+        self._log = log_key(limits, epoch)
         self._witnesses = witness_keys(limits)
         self._frontier = Frontier()
         self._roots: dict[int, bytes] = {}
@@ -90,9 +97,7 @@ class LogView:
             SignatureError: The coordinator or the log has not signed.
         """
         coordinator = self._limits.coordinator
-        logged = open_envelope(
-            body, Logged, sender=coordinator, key=self._limits.keys[coordinator], limit=LOGGED_BYTES
-        )
+        logged = open_envelope(body, Logged, sender=coordinator, key=self._limits.keys[coordinator], limit=LOGGED_BYTES)
         checkpoint = open_checkpoint(logged.note, log=self._log).checkpoint
         frontier = self._extended(logged, checkpoint)
         line = self._cosigned(checkpoint)
@@ -142,7 +147,7 @@ class LogView:
 
     def _cosigned(self, checkpoint: Checkpoint) -> bytes | None:
         """Remember a checkpoint and return the cosignature; none for what lies before the newest cosigned."""
-        newest = self._store.witnessed(self._log.name)
+        newest = self._store.cosigned(self._log.name)
         if newest is not None and checkpoint.size <= newest.size:
             if checkpoint.size < newest.size:
                 return None
@@ -156,7 +161,7 @@ class LogView:
             )
         seconds = self._clock() // NS
         line = str(cosign(checkpoint.text(), self._signer, name=self._name, seconds=seconds)).encode()
-        self._store.witness(self._log.name, size=checkpoint.size, root=checkpoint.root, line=line)
+        self._store.cosign(self._log.name, Cosigned(checkpoint.size, checkpoint.root, line))
         return line
 
 
@@ -170,7 +175,7 @@ def check_line(body: bytes, *, sender: str, text: str, key: NoteKey) -> Note:
     """
     if len(body) > MAX_LINE_BYTES:
         raise MessageError(f"cosignature of {sender}: expected at most {MAX_LINE_BYTES} bytes, got {len(body)}")
-    note = Note.parse(f"{text}\n".encode() + body + b"\n")
+    note = Note.parse(f"{text}\n".encode() + body)
     if len(note.signatures) != 1 or key not in note.verified([key]):
         raise RefusedError(f"cosignature of {sender}: expected one line by its key")
     return note

@@ -15,15 +15,17 @@ from typing import TYPE_CHECKING, Final
 
 from hansa.audit.checkpoint import Checkpoint, signed_checkpoint
 from hansa.audit.note import Note
-from hansa.errors import RefusedError
-from hansa.federation.entries import identity_of, manifest_of
+from hansa.errors import MessageError, RefusedError
+from hansa.federation.entries import MAX_ENTRY_BYTES, SUBMITTED, identity_of, manifest_of, message_entry, open_statement
 from hansa.federation.log_view import check_line, witness_keys
 from hansa.protocol.messages import Logged
 
 if TYPE_CHECKING:
     from hansa.audit.note import SignatureLine
     from hansa.audit.store import LogStore
+    from hansa.crypto.signature import Signer
     from hansa.protocol.limits import Limits
+    from hansa.protocol.messages import Payload
 
 KEPT: Final = 64  # checkpoints whose cosignatures are still taken
 ENTRIES: Final = 4096  # at most, in one message
@@ -40,10 +42,12 @@ class Logbook:
     Args:
         store: The log on disk.
         limits: The constitution's limits.
+        signer: The coordinator's identity key.
     """
 
-    def __init__(self, store: LogStore, *, limits: Limits) -> None:
+    def __init__(self, store: LogStore, *, limits: Limits, signer: Signer) -> None:
         self.store = store
+        self._signer = signer
         self._limits = limits
         self._witnesses = witness_keys(limits)
         self._known: set[bytes] = set()
@@ -53,7 +57,8 @@ class Logbook:
         self._awaited = 0  # size that was published and not read back
         self._notes: dict[int, Note] = {}
         self._lines: dict[int, dict[str, SignatureLine]] = {}
-        self._witnessed: tuple[int, bytes] = (0, b"")
+        self._witnessed: tuple[int, bytes] = (0, b"")  # size and note of the newest with enough cosignatures
+        self._unkept: Note | None = None  # the same with all cosignatures so far, not yet on disk
         for index, entry in enumerate(store.entries()):
             self._index(index, entry)
 
@@ -64,6 +69,13 @@ class Logbook:
             if identity not in self._known:
                 self._known.add(identity)
                 self._waiting.append(entry)
+
+    def enter_message(self, session: str, step: str, body: bytes, payload: Payload) -> None:
+        """Append the entry of a message of the coordinator's, if it decides anything."""
+        coordinator = self._limits.coordinator
+        name = f"{session}/{step}/{coordinator}"
+        entry = message_entry(name, body, payload, sender=coordinator, signer=self._signer)
+        self.enter(*(() if entry is None else (entry,)))
 
     def say(self) -> Logged | None:
         """Append what waits, durably, and return what the board has not read yet; None if nothing, or not read back.
@@ -98,6 +110,22 @@ class Logbook:
             oldest = next(iter(self._notes))
             del self._notes[oldest], self._lines[oldest]
 
+    def enter_submitted(self, sender: str, entry: bytes) -> None:
+        """Append what a member submitted.
+
+        Raises:
+            MessageError: It is no statement of that member's, too long, or of a kind that members do not submit.
+            SignatureError: The member has not signed it.
+        """
+        if sender not in self._witnesses or len(entry) > MAX_ENTRY_BYTES:
+            raise MessageError(f"log: expected at most {MAX_ENTRY_BYTES} bytes of a member, got {len(entry)}")
+        statement = open_statement(entry, sender=sender, key=self._limits.keys[sender])
+        if statement.kind not in SUBMITTED:
+            raise MessageError(
+                f"log: {sender} submitted {statement.kind[:40]!r}; expected {', '.join(sorted(SUBMITTED))}"
+            )
+        self.enter(entry)
+
     def add_cosignature(self, sender: str, session: str, body: bytes) -> None:
         """Note a member's cosignature; those on checkpoints long past are ignored.
 
@@ -110,15 +138,33 @@ class Logbook:
         if key is None:
             raise RefusedError(f"cosignature: {sender} is not a member")
         size = next((size for size in self._notes if log_session(size) == session), 0)
-        if not size or size <= self._witnessed[0] and sender in self._lines[size]:
+        if size < self._witnessed[0] or size not in self._notes or sender in self._lines[size]:
             return
         note = self._notes[size]
         line = check_line(body, sender=sender, text=note.text, key=key).signatures[0]
         self._lines[size][sender] = line
-        if len(self._lines[size]) >= max(self._limits.cosignatures, 1) and size >= self._witnessed[0]:
-            cosigned = note.with_signatures([self._lines[size][name] for name in sorted(self._lines[size])])
-            self.store.publish(cosigned)
-            self._witnessed = (size, cosigned.to_bytes())
+        lines = [self._lines[size][name] for name in sorted(self._lines[size])]
+        if len(lines) < max(self._limits.cosignatures, 1):
+            return
+        self._unkept = note.with_signatures(lines)
+        if size > self._witnessed[0]:
+            self._witnessed = (size, self._unkept.to_bytes())
+
+    def keep(self) -> None:
+        """Write the newest cosigned checkpoint to disk, for whoever reads the log there; for moments of idleness.
+
+        Raises:
+            StoreError: The disk refuses.
+        """
+        if self._unkept is not None:
+            self.store.publish(self._unkept)
+            self._unkept = None
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether the board has read every entry, and enough members have cosigned the last."""
+        is_read = not self._waiting and self._said == self.store.size
+        return is_read and (not self._limits.cosignatures or self._witnessed[0] == self._said)
 
     def checkpoint_with(self, manifest: bytes) -> bytes:
         """Return the newest cosigned checkpoint if it holds the manifest with this digest, else nothing."""
@@ -136,4 +182,4 @@ class Logbook:
         if size == self.store.size:
             return self.store.head
         checkpoint = Checkpoint(self.store.key.name, size, self.store.tree.root(size))
-        return signed_checkpoint(checkpoint, self.store.signer)
+        return signed_checkpoint(checkpoint, self._signer)

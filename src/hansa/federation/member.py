@@ -22,6 +22,7 @@ from hansa.errors import (
     StoreError,
     TransportError,
 )
+from hansa.federation.log_view import LogView
 from hansa.federation.readding import Readding
 from hansa.federation.transport import Message, Subject
 from hansa.protocol.closing import Closures
@@ -100,6 +101,7 @@ class MemberNode:
         self._sessions: dict[str, MemberSession] = {}
         self._ended: set[str] = set()
         self._closures = Closures(limits)
+        self.log = LogView(name, epoch=epoch, limits=limits, signer=signer, store=store, clock=clock)
         self.readding = Readding(name, limits=limits, facts=store, records=records, clock=clock)
         self._handlers: dict[str, Handler] = {
             "announce": self._on_announce,
@@ -109,6 +111,7 @@ class MemberNode:
             "result": self._on_result,
             "died": self._on_died,
             "closed": self._on_closed,
+            "logged": self._on_logged,
         }
 
     async def run(self, transport: Transport) -> None:
@@ -264,6 +267,7 @@ class MemberNode:
             limits=self._limits,
             signer=self._signer,
             facts=self._store,
+            log=self.log,
         )
         self._sessions[subject.session] = session
         self._closures.know(manifest)
@@ -319,6 +323,11 @@ class MemberNode:
             self._store.release_charges(facts_label(self._epoch_label, subject.session))
             self._record_budgets(manifest)
         return []
+
+    def _on_logged(self, subject: Subject, message: Message) -> list[tuple[str, bytes]]:
+        line = self.log.on_logged(message.body)
+        self._records.put("log", {"size": self.log.size, "session": subject.session})
+        return [] if line is None else [("cosign", line)]
 
     def _record_budgets(self, manifest: Manifest) -> None:
         purpose, name = self._limits.purposes[manifest.purpose], manifest.purpose

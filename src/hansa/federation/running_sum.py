@@ -14,14 +14,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from hansa.errors import ProtocolError, SessionDiedError
-from hansa.protocol.messages import Died
+import msgspec
+
+from hansa.errors import ProtocolError, RefusedError, SessionDiedError
+from hansa.protocol.messages import Died, Manifest
 from hansa.protocol.secure_sum import SecureSum
-from hansa.protocol.session import call_step
+from hansa.protocol.session import call_step, session_label
 
 if TYPE_CHECKING:
     from hansa.protocol.limits import Limits
-    from hansa.protocol.messages import Manifest, Payload
+    from hansa.protocol.messages import Payload
 
 
 ASIDE: Final = range(10**9, 10**11)
@@ -43,6 +45,37 @@ class Request:
 def is_aside(request: Request) -> bool:
     """Return whether no other sum waits for this one; its round's name says so, to a restarted coordinator as well."""
     return request.round in ASIDE
+
+
+def manifest_for(
+    request: Request, *, attempt: int, epoch: str, epoch_id: bytes | None, participants: tuple[str, ...], limits: Limits
+) -> Manifest:
+    """Return the manifest of one attempt at a sum.
+
+    Raises:
+        RefusedError: The epoch has no id: it is not set up.
+    """
+    purpose = limits.purposes[request.purpose]
+    if epoch_id is None:
+        raise RefusedError("a session before its epoch is set up")
+    bars = (request.span_end_ns - request.span_start_ns) // limits.bar_ns + 1
+    manifest = Manifest(
+        federation=limits.federation,
+        constitution=limits.constitution,
+        epoch=epoch,
+        epoch_id=epoch_id,
+        session="",
+        round=request.round,
+        position=request.position,
+        index=request.index,
+        attempt=attempt,
+        purpose=request.purpose,
+        length=purpose.values + purpose.values_per_bar * bars,
+        span_start_ns=request.span_start_ns,
+        span_end_ns=request.span_end_ns,
+        participants=participants,
+    )
+    return msgspec.structs.replace(manifest, session=session_label(manifest))
 
 
 class RunningSum:

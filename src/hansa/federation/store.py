@@ -6,6 +6,7 @@
 | charge | one row a (session, purpose, period): releases, noise, whether it was released; rows are never deleted |
 | egress | one row a message that left: time, session, step, bytes, SHA-256, chained by SHA-256 |
 | head | number and chain of the newest egress row |
+| witness | of each log, the newest checkpoint that this member cosigned, and the cosignature |
 
 A session's name here is `epoch/session`: the file outlives an epoch, and session labels come again.
 
@@ -45,6 +46,8 @@ CREATE TABLE IF NOT EXISTS egress (
   bytes INTEGER NOT NULL, sha256 BLOB NOT NULL, chain BLOB NOT NULL, UNIQUE (session, step));
 CREATE TABLE IF NOT EXISTS head (
   only INTEGER PRIMARY KEY CHECK (only = 1), number INTEGER NOT NULL, chain BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS witness (
+  origin TEXT PRIMARY KEY, size INTEGER NOT NULL, root BLOB NOT NULL, line BLOB NOT NULL) WITHOUT ROWID;
 """
 _LOG_PAGES: Final = 8192  # 32 MiB; `tidy` empties the log long before
 
@@ -60,6 +63,15 @@ class Egress:
     size: int
     sha256: bytes
     chain: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Cosigned:
+    """The newest checkpoint of a log that a member cosigned: its size, its root, the signature line."""
+
+    size: int
+    root: bytes
+    line: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,6 +281,23 @@ class MemberStore:
         if (head or (0, b"")) != (len(rows), chain):
             raise StoreError(f"egress record: it ends after row {len(rows)}, not with its newest; the file was changed")
         return rows
+
+    def cosigned(self, origin: str) -> Cosigned | None:
+        """Return the newest checkpoint of a log that was cosigned, or None."""
+        row = self._execute("SELECT size, root, line FROM witness WHERE origin = ?", origin).fetchone()
+        return None if row is None else Cosigned(*row)
+
+    def cosign(self, origin: str, cosigned: Cosigned) -> None:
+        """Note that a checkpoint is cosigned; the log never goes back behind it.
+
+        Raises:
+            EquivocationError: One as large or larger was cosigned before.
+        """
+        newest = self.cosigned(origin)
+        if newest is not None and newest.size >= cosigned.size and newest != cosigned:
+            raise EquivocationError(f"{origin}: a checkpoint of size {newest.size} was cosigned before")
+        row = (origin, cosigned.size, cosigned.root, cosigned.line)
+        self._execute("INSERT OR REPLACE INTO witness VALUES (?, ?, ?, ?)", *row)
 
     def _execute(self, statement: str, *values: object) -> sqlite3.Cursor:
         try:

@@ -6,8 +6,9 @@ The step alone decides the channel:
 | channel | steps | written by | read by |
 |---|---|---|---|
 | board | setup, halves, probe, complaint, answer, reveal, closed | each member, under its own name | everyone |
-| board | epoch, announce, cohort, call, recover, result, died | coordinator | everyone |
-| inbox | upload, agree, open, shares | each member, under its own name | coordinator; by address: all but `agree` |
+| board | epoch, announce, cohort, call, recover, result, died, logged | coordinator | everyone |
+| inbox | upload, agree, open, shares, cosign, submit | each member, under its own name | coordinator; by address: all
+but `agree` |
 | post | deal | each member, under its own name | nobody follows it; by address: everyone |
 
 The post carries bulky bodies from one member to another: the session part names the recipient (`setup-1-to-3`), who
@@ -61,10 +62,13 @@ STEPS: Final[Mapping[str, Channel]] = MappingProxyType(
         "result": Channel.BOARD,
         "died": Channel.BOARD,
         "closed": Channel.BOARD,
+        "logged": Channel.BOARD,
         "upload": Channel.INBOX,
         "agree": Channel.INBOX,
         **{open_step(number): Channel.INBOX for number in range(MAX_REOPENINGS + 1)},
         "shares": Channel.INBOX,
+        "cosign": Channel.INBOX,
+        "submit": Channel.INBOX,
         "deal": Channel.POST,
     }
 )

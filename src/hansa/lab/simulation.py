@@ -16,11 +16,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from hansa.audit.store import LogStore
 from hansa.crypto.sampling import GaussianTable, sample
 from hansa.crypto.signature import SigningKey
 from hansa.errors import ProtocolError
 from hansa.federation.coordinator import CoordinatorNode
 from hansa.federation.door import Contribution, MemberDoor
+from hansa.federation.log_view import log_origin
+from hansa.federation.logbook import Logbook
 from hansa.federation.member import MemberNode
 from hansa.federation.memory_transport import MemoryHub
 from hansa.federation.records import Records
@@ -72,7 +75,7 @@ def purpose(**changes: object) -> PurposeLimit:
 
 
 def limits(members: int = 5, colluders: int = 1, **purposes: PurposeLimit) -> Limits:
-    """Return the limits of a federation of members `m0`, `m1` and so on."""
+    """Return the limits of a federation of members `m0`, `m1` and so on; a quorum cosigns the log by default."""
     names = tuple(f"m{place}" for place in range(members))
     quorum = (members + colluders) // 2 + 1
     return Limits(
@@ -92,6 +95,7 @@ def limits(members: int = 5, colluders: int = 1, **purposes: PurposeLimit) -> Li
         upload_ns=10 * SECOND,
         agree_ns=10 * SECOND,
         open_ns=10 * SECOND,
+        cosignatures=quorum,
     )
 
 
@@ -156,6 +160,7 @@ class Simulation:
         self.stores: dict[str, MemberStore] = {}
         self.statistics: dict[str, Vectors] = {}
         self.sent: list[tuple[str, str, bytes]] = []
+        self.log: LogStore | None = None
         for name in self.limits.members:
             self.start(name)
         self.start_coordinator()
@@ -180,9 +185,13 @@ class Simulation:
 
     def start_coordinator(self) -> None:
         """Start, or kill and restart, the coordinator: it reads the streams again and goes on."""
+        signer, origin = self.signer("coordinator"), log_origin(self.limits, self.epoch)
+        if self.log is not None:
+            self.log.close()
+        self.log = LogStore(self.directory / "log", origin=origin, signer=signer) if self.limits.cosignatures else None
         self.coordinator = CoordinatorNode(
-            epoch=self.epoch, limits=self.limits, signer=self.signer("coordinator"), records=Records(":memory:"),
-            programme=self.programme,
+            epoch=self.epoch, limits=self.limits, signer=signer, records=Records(":memory:"), programme=self.programme,
+            logbook=None if self.log is None else Logbook(self.log, limits=self.limits, signer=signer),
         )  # fmt: skip
         self.heard = {Channel.BOARD: 0, Channel.INBOX: 0}
         self._listen()
