@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from hansa.crypto.canonical import canonical
 from hansa.errors import HansaError
-from hansa.governance.canonical import canonical
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 import delivery
 import files
 from hansa.crypto.agreement import EncryptionKey, encrypt, open_sealed
+from hansa.crypto.canonical import canonical, strict_json
 from hansa.crypto.encryption import add_ciphertext, ciphertext_bytes, empty_total
 from hansa.crypto.key_sharing import PROBE_BYTES, agreeing
 from hansa.crypto.prg import derive
@@ -31,7 +32,6 @@ from hansa.errors import HansaError
 from hansa.federation.draft_file import EXAMPLE, Draft
 from hansa.federation.frames import ChunkStore, Commit
 from hansa.federation.transport import Subject, check_identifier
-from hansa.governance.canonical import canonical, strict_json
 from hansa.governance.constitution import parse
 from hansa.governance.signed import SignedConstitution
 from hansa.identity.configuration import NodeConfiguration

@@ -60,6 +60,12 @@ class PointedDisk(Disk):
         self._point()
         super().write(path, data)
 
+    def overwrite(self, path: Path, start: int, data: bytes) -> None:
+        self._point()
+        Disk().overwrite(path, start, data[: len(data) // 2])
+        self._point()
+        super().overwrite(path, start, data)
+
     def rename(self, path: Path, target: Path) -> None:
         self._point()
         super().rename(path, target)

@@ -77,7 +77,16 @@ class StoreError(HansaError):
 
 
 class LogError(HansaError):
-    """The transparency log contradicts itself, or a proof from it does not hold."""
+    """The transparency log contradicts itself, or a proof from it does not hold.
+
+    Args:
+        message: What was expected, what came, what to do.
+        fault: The name of what the log's operator did, where that is shown: `split view`, `rewind` and so on.
+    """
+
+    def __init__(self, message: str, *, fault: str = "") -> None:
+        super().__init__(message)
+        self.fault = fault
 
 
 class ModelError(HansaError):

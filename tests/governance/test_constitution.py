@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from constitutions import GRAM, constitution, party
+from hansa.crypto.canonical import canonical
 from hansa.errors import ConfigurationError
-from hansa.governance.canonical import canonical
 from hansa.governance.constitution import Deadlines, Market, Party, Purpose, Schedule, Sums, check, parse
 from simulator import signing_key
 

@@ -39,6 +39,21 @@ class Disk:
         finally:
             os.close(descriptor)
 
+    def overwrite(self, path: Path, start: int, data: bytes) -> None:
+        """Write a file from byte `start` on, cut it there, and sync it and its name."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_CREAT | os.O_WRONLY, 0o644)
+        try:
+            view, place = memoryview(data), start
+            while view:
+                written = os.pwrite(descriptor, view, place)
+                view, place = view[written:], place + written
+            os.ftruncate(descriptor, place)
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        self.sync(path.parent)
+
     def rename(self, path: Path, target: Path) -> None:
         """Give a file its name, in place of what has it."""
         path.replace(target)

@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from hansa.crypto.canonical import canonical
 from hansa.errors import StoreError
-from hansa.governance.canonical import canonical
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

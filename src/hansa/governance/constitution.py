@@ -30,10 +30,10 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import msgspec
 from cronsim import CronSim, CronSimError
 
+from hansa.crypto.canonical import canonical, strict_json
 from hansa.crypto.sampling import LARGEST_SIGMA
 from hansa.crypto.signature import parse_public
 from hansa.errors import ConfigurationError, IdentityError
-from hansa.governance.canonical import canonical, strict_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -25,9 +25,9 @@ from typing import TYPE_CHECKING, Final, Literal
 
 import msgspec
 
+from hansa.crypto.canonical import canonical, strict_json
 from hansa.crypto.signature import SIGNATURE_BYTES, parse_public, verify
 from hansa.errors import ConfigurationError, SignatureError
-from hansa.governance.canonical import canonical, strict_json
 from hansa.governance.constitution import parse
 
 if TYPE_CHECKING:

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from hansa import __version__
+from hansa.crypto.canonical import canonical
 from hansa.errors import ConfigurationError, ModelError
 from hansa.federation.watchtower import ALARMS_PER_DAY, index_rule
-from hansa.governance.canonical import canonical
 from hansa.lab.replay.channel import STATE_EPSILON, channel_of
 from hansa.lab.replay.rules import METHODS, Bench, moment, outcome, random_alarms, warn
 from hansa.lab.replay.scenes import scene_of

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hansa.crypto.canonical import canonical, strict_json
 from hansa.errors import ConfigurationError
-from hansa.governance.canonical import canonical, strict_json
 
 VECTORS = json.loads((Path(__file__).parents[1] / "vectors" / "canonical.json").read_text())
 NUMBERS = VECTORS["numbers_of_rfc_8785_appendix_b"]
