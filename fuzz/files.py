@@ -27,11 +27,12 @@ from hansa.identity.certificates import (
     load_certificate,
     make_authority,
     make_request,
-    verify_certificate,
+    verify_identity,
 )
 from hansa.identity.configuration import KeysConfiguration, NodeConfiguration
 from hansa.identity.keys import make_passphrase_file
 from hansa.identity.kit import REQUEST_TYPE, request_kit
+from hansa.identity.tls import require_signed_by
 from hansa.model.artefact import Arrays, Artefact, Schema
 from hansa.model.design import QUANTILES, Design, feature_names
 from sample_federation import key
@@ -52,12 +53,14 @@ def _folder() -> Path:
 
 
 @cache
-def _authority() -> tuple[bytes, bytes, bytes, bytes, bytes]:
-    secret, own = generate_key(), generate_key()
+def _authority() -> tuple[bytes, bytes, bytes, str, bytes]:
+    secret, own = generate_key(), key("m00")
     authority = make_authority("fuzz", secret, at=AT)
     request = make_request("fuzz", "m00", own)
-    leaf = issue_certificate(request, authority=authority, authority_key=secret, node="m00", at=AT)
-    return authority, secret, leaf, own, request
+    leaf = issue_certificate(
+        request, authority=authority, authority_key=secret, node="m00", identity_key=own.public, at=AT
+    )
+    return authority, secret, leaf, own.public, request
 
 
 def _pem(label: str, der: bytes) -> bytes:
@@ -74,18 +77,26 @@ def certificate(data: bytes) -> None:
     for pem in (data, _pem("CERTIFICATE", data)):
         try:
             common_name(load_certificate(pem))
-            verify_certificate(pem, authority=authority, federation="fuzz", node="m00", key=own, at=AT)
+            verify_identity(pem, authority=authority, federation="fuzz", node="m00", identity_key=own, at=AT)
+            require_signed_by(data, own, what="input")
         except HansaError:
             continue
-    verify_certificate(
-        _authority()[2], authority=_pem("CERTIFICATE", data), federation="fuzz", node="m00", key=own, at=AT
+    verify_identity(
+        _authority()[2], authority=_pem("CERTIFICATE", data), federation="fuzz", node="m00", identity_key=own, at=AT
     )
 
 
 def signing_request(data: bytes) -> None:
     """Answer the input as the DER of a signing request."""
-    authority, secret, *_ = _authority()
-    issue_certificate(_pem("CERTIFICATE REQUEST", data), authority=authority, authority_key=secret, node="m00", at=AT)
+    authority, secret, _, own, _ = _authority()
+    issue_certificate(
+        _pem("CERTIFICATE REQUEST", data),
+        authority=authority,
+        authority_key=secret,
+        node="m00",
+        identity_key=own,
+        at=AT,
+    )
 
 
 def request_bytes() -> bytes:

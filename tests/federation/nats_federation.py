@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
+import hashlib
 import socket
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from hansa.crypto.signature import SigningKey
 from hansa.federation.nats_server import ClusterPlace, NatsServer, ServerOptions
 from hansa.federation.nats_transport import NatsTransport
-from hansa.identity.certificates import generate_key, issue_certificate, make_authority, make_request
+from hansa.identity import tls
+from hansa.identity.certificates import (
+    generate_key,
+    issue_certificate,
+    load_certificate,
+    make_authority,
+    make_request,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,15 +39,26 @@ class NatsFederation:
         authority = make_authority(self.name, key, at=NOW)
         (self.directory / "authority.crt").write_bytes(authority)
         for node in ("coordinator", *self.members):
-            own = generate_key()
-            request = make_request(self.name, node, own)
-            hosts = () if node == "coordinator" else None
-            certificate = issue_certificate(
-                request, authority=authority, authority_key=key, node=node, at=NOW, hosts=hosts
+            own, signer = generate_key(), self.signer(node)
+            identity = issue_certificate(
+                make_request(self.name, node, signer),
+                authority=authority,
+                authority_key=key,
+                node=node,
+                identity_key=signer.public,
+                at=NOW,
+                hosts=() if node == "coordinator" else None,
+            )
+            chain = tls.make_tls_certificate(
+                load_certificate(identity), own, federation=self.name, node=node, signer=signer, at=NOW
             )
             (self.directory / f"{node}.key").write_bytes(own)
-            (self.directory / f"{node}.crt").write_bytes(certificate)
+            (self.directory / f"{node}.crt").write_bytes(chain)
+            (self.directory / f"{node}.identity.crt").write_bytes(identity)
         return self
+
+    def signer(self, node: str) -> SigningKey:
+        return SigningKey.from_bytes(hashlib.sha256(f"{self.name}/{node}".encode()).digest())
 
     def credentials(self, node: str) -> dict[str, Path]:
         return {
@@ -54,8 +74,7 @@ class NatsFederation:
                 federation=self.name,
                 coordinator="coordinator",
                 members=self.members,
-                **self.credentials("coordinator"),
-                **options,
+                **{**self.credentials("coordinator"), **options},
             ),
         )
 

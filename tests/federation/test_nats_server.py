@@ -117,7 +117,7 @@ def test_the_configuration_maps_certificates_and_writes_through(federation: Nats
     assert rendered["jetstream"]["sync_interval"] == "always"
     assert rendered["host"] == "127.0.0.1"
     users = {name: [u["user"] for u in account["users"]] for name, account in rendered["accounts"].items()}
-    assert users == {"HUB_baltic": ["hansa://baltic/hub"], "MEMBER_north": ["hansa://baltic/north"]}
+    assert users == {"HUB_baltic": ["hansa://hub.baltic"], "MEMBER_north": ["hansa://north.baltic"]}
 
 
 def test_a_member_is_allowed_its_own_name_only() -> None:

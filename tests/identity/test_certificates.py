@@ -6,6 +6,7 @@ import pytest
 from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
+from hansa.crypto.signature import SigningKey
 from hansa.errors import IdentityError
 from hansa.identity.certificates import (
     generate_key,
@@ -13,29 +14,29 @@ from hansa.identity.certificates import (
     load_certificate,
     make_authority,
     make_request,
-    node_uri,
-    verify_certificate,
+    verify_identity,
 )
 
 AT = dt.datetime(2026, 3, 1, tzinfo=dt.UTC)
-AUTHORITY_KEY, NODE_KEY, OTHER_KEY = generate_key(), generate_key(), generate_key()
+AUTHORITY_KEY, OTHER_KEY = generate_key(), generate_key()
 AUTHORITY = make_authority("baltic", AUTHORITY_KEY, at=AT)
+OWN, OTHER = (SigningKey.from_bytes(bytes([seed]) * 32) for seed in (1, 2))
 
 
-def certify(node: str = "north", key: bytes = NODE_KEY, *, hosts: tuple[str, ...] | None = None) -> bytes:
+def answer(request: bytes, *, node: str = "north", hosts: tuple[str, ...] | None = None) -> bytes:
     return issue_certificate(
-        make_request("baltic", node, key),
+        request,
         authority=AUTHORITY,
         authority_key=AUTHORITY_KEY,
         node=node,
+        identity_key=OWN.public,
         at=AT,
         hosts=hosts,
     )
 
 
-def names(certificate: bytes, kind: type[x509.GeneralName]) -> list[str]:
-    extension = load_certificate(certificate).extensions.get_extension_for_class(x509.SubjectAlternativeName)
-    return [str(value) for value in extension.value.get_values_for_type(kind)]
+def certify(*, hosts: tuple[str, ...] | None = None) -> bytes:
+    return answer(make_request("baltic", "north", OWN), hosts=hosts)
 
 
 def usages(certificate: bytes) -> set[x509.ObjectIdentifier]:
@@ -47,11 +48,11 @@ def check(certificate: bytes, **changes: object) -> None:
         "authority": AUTHORITY,
         "federation": "baltic",
         "node": "north",
-        "key": NODE_KEY,
+        "identity_key": OWN.public,
         "at": AT,
         **changes,
     }
-    verify_certificate(certificate, **expected)  # type: ignore[arg-type]
+    verify_identity(certificate, **expected)  # type: ignore[arg-type]
 
 
 def test_an_issued_certificate_verifies_for_its_dates_only() -> None:
@@ -66,12 +67,20 @@ def test_an_issued_certificate_verifies_for_its_dates_only() -> None:
 
 def test_a_member_certificate_cannot_serve_and_the_coordinators_can() -> None:
     assert usages(certify()) == {ExtendedKeyUsageOID.CLIENT_AUTH}
-    served = certify(hosts=("hub.example", "10.0.0.7"))
-    assert usages(served) == {ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.SERVER_AUTH}
-    assert names(served, x509.DNSName) == ["hub.example", "localhost"]
-    assert names(served, x509.IPAddress) == ["10.0.0.7", "127.0.0.1", "::1"]
-    assert names(served, x509.UniformResourceIdentifier) == [node_uri("baltic", "north")]
-    assert names(certify(), x509.DNSName) == []
+    assert usages(certify(hosts=())) == {ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.SERVER_AUTH}
+
+
+def test_an_identity_key_may_sign_for_its_own_node_alone() -> None:
+    found = load_certificate(certify()).extensions
+    basic = found.get_extension_for_class(x509.BasicConstraints)
+    names = found.get_extension_for_class(x509.NameConstraints)
+    assert (basic.critical, basic.value.ca, basic.value.path_length) == (True, True, 0)
+    assert names.critical
+    assert {one.value for one in names.value.permitted_subtrees or ()} == {
+        "north.baltic",
+        "nobody@hansa.invalid",
+        "hansa.invalid",
+    }
 
 
 @pytest.mark.parametrize(
@@ -79,7 +88,7 @@ def test_a_member_certificate_cannot_serve_and_the_coordinators_can() -> None:
     [
         ({"node": "south"}, "expected 'south' of 'baltic'"),
         ({"federation": "other"}, "of 'other'"),
-        ({"key": OTHER_KEY}, "another key"),
+        ({"identity_key": OTHER.public}, "not over identity key"),
         ({"authority": make_authority("baltic", OTHER_KEY, at=AT)}, "not issued by"),
     ],
 )
@@ -88,33 +97,31 @@ def test_a_certificate_for_another_is_refused(changes: dict[str, object], reason
         check(certify(), **changes)
 
 
-def test_a_request_for_another_name_or_with_a_broken_signature_is_refused() -> None:
-    def answer(request: bytes) -> bytes:
-        return issue_certificate(request, authority=AUTHORITY, authority_key=AUTHORITY_KEY, node="north", at=AT)
-
+def test_a_request_for_another_name_or_key_or_with_a_broken_signature_is_refused() -> None:
     with pytest.raises(IdentityError, match="expected CN=north"):
-        answer(make_request("baltic", "south", NODE_KEY))
+        answer(make_request("baltic", "south", OWN))
     with pytest.raises(IdentityError, match="expected CN=north"):
-        answer(make_request("other", "north", NODE_KEY))
+        answer(make_request("other", "north", OWN))
+    with pytest.raises(IdentityError, match="not over its identity key"):
+        answer(make_request("baltic", "north", OTHER))
     with pytest.raises(IdentityError, match="hansa kit request"):
         answer(b"nonsense")
 
 
-def test_the_authority_certifies_nodes_only() -> None:
+def test_the_authority_certifies_identity_keys_only() -> None:
     constraints = load_certificate(AUTHORITY).extensions.get_extension_for_class(x509.BasicConstraints).value
-    assert (constraints.ca, constraints.path_length) == (True, 0)
-    inner = issue_certificate(
-        make_request("baltic", "south", OTHER_KEY),
-        authority=AUTHORITY,
-        authority_key=AUTHORITY_KEY,
-        node="south",
-        at=AT,
-    )
-    assert not load_certificate(inner).extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+    assert (constraints.ca, constraints.path_length) == (True, 1)
 
 
-def test_a_damaged_key_or_certificate_is_an_identity_error() -> None:
+def test_a_damaged_certificate_is_an_identity_error() -> None:
     with pytest.raises(IdentityError, match="PEM"):
         check(b"-----BEGIN CERTIFICATE-----")
     with pytest.raises(IdentityError, match="private key"):
-        check(certify(), key=b"no key")
+        issue_certificate(
+            make_request("baltic", "north", OWN),
+            authority=AUTHORITY,
+            authority_key=b"no key",
+            node="north",
+            identity_key=OWN.public,
+            at=AT,
+        )

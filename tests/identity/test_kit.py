@@ -11,6 +11,7 @@ import pytest
 from hansa.crypto.prg import derive
 from hansa.crypto.signature import SigningKey
 from hansa.errors import ConfigurationError, HansaError, IdentityError, SignatureError
+from hansa.identity.certificates import load_certificate
 from hansa.identity.configuration import KeysConfiguration, NodeConfiguration
 from hansa.identity.files import write_secret
 from hansa.identity.key_file import read_key
@@ -70,8 +71,7 @@ def test_a_key_that_others_can_read_is_refused(federation: Path, name: str) -> N
     ("name", "reason"),
     [
         ("identity.key", "passphrase is wrong"),
-        ("node.key", "another key"),
-        ("node.crt", "expected 'north'"),
+        ("identity.crt", "expected 'north' of 'baltic'"),
         ("hansa.toml", "expected identity key"),
     ],
 )
@@ -81,7 +81,7 @@ def test_files_of_two_kits_do_not_mix(federation: Path, name: str, reason: str) 
         Kit.load(federation / "north", at=AT)
 
 
-@pytest.mark.parametrize("name", ["identity.key", "node.key", "node.crt", "authority.crt", "roster.json"])
+@pytest.mark.parametrize("name", ["identity.key", "identity.crt", "authority.crt", "roster.json"])
 def test_a_missing_or_damaged_file_is_named_or_explained(federation: Path, name: str) -> None:
     path = federation / "north" / name
     path.write_bytes(b"damaged")
@@ -90,6 +90,41 @@ def test_a_missing_or_damaged_file_is_named_or_explained(federation: Path, name:
     path.unlink()
     with pytest.raises(IdentityError, match=name):
         Kit.load(federation / "north", at=AT)
+
+
+@pytest.mark.parametrize("names", [["node.crt"], ["node.key"], ["node.crt", "node.key"]])
+def test_what_tls_needs_is_made_anew_where_it_is_missing(federation: Path, names: list[str]) -> None:
+    folder = federation / "north"
+    for name in names:
+        (folder / name).unlink()
+    Kit.load(folder, at=AT)
+    assert stat.S_IMODE((folder / "node.key").stat().st_mode) == 0o600
+    assert not Kit.load(folder, at=AT).renew_tls(at=AT)
+
+
+def test_a_tls_key_of_another_node_is_replaced_and_its_certificate_with_it_refused(federation: Path) -> None:
+    for name in ("node.key", "node.crt"):
+        (federation / "north" / name).write_bytes((federation / "south" / name).read_bytes())
+    with pytest.raises(IdentityError, match="expected 'north' of 'baltic'"):
+        Kit.load(federation / "north", at=AT)
+    (federation / "north" / "node.crt").unlink()
+    Kit.load(federation / "north", at=AT)
+    assert (federation / "north" / "node.key").read_bytes() != (federation / "south" / "node.key").read_bytes()
+
+
+def test_a_tls_certificate_is_renewed_after_two_thirds_of_its_life_and_ends_with_its_issuer(federation: Path) -> None:
+    kit = Kit.load(federation / "north", at=AT)
+    before = load_certificate(kit.certificate.read_bytes())
+    assert not kit.renew_tls(at=AT + dt.timedelta(days=4))
+    assert kit.renew_tls(at=AT + dt.timedelta(days=5))
+    after = load_certificate(kit.certificate.read_bytes())
+    assert after.public_key() != before.public_key()
+    assert after.not_valid_after_utc == AT + dt.timedelta(days=12)
+    late = AT + dt.timedelta(days=395)
+    assert kit.renew_tls(at=late)
+    assert load_certificate(kit.certificate.read_bytes()).not_valid_after_utc == kit.identity.not_valid_after_utc
+    with pytest.raises(IdentityError, match="hansa kit renew"):
+        kit.renew_tls(at=AT + dt.timedelta(days=398))
 
 
 def test_an_expired_certificate_and_an_unknown_setting_are_refused(federation: Path) -> None:
@@ -126,7 +161,7 @@ def test_private_keys_stay_where_they_were_made(tmp_path: Path) -> None:
     assert read_key(tmp_path / "north" / "identity.key", source="file:identity.passphrase").to_bytes().hex() not in sent
     roster = issue(tmp_path / "authority", requests, tmp_path / "answers", at=AT)
     assert {path.name for path in (tmp_path / "answers" / "north").iterdir()} == {
-        "node.crt",
+        "identity.crt",
         "authority.crt",
         "roster.json",
     }

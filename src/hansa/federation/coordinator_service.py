@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from hansa.errors import TransportError
 from hansa.federation.coordinator import CoordinatorNode, Planner
 from hansa.federation.nats_server import NatsServer, ServerOptions
-from hansa.federation.node import SERVER_PATIENCE_SECONDS, connect
+from hansa.federation.node import SERVER_PATIENCE_SECONDS, connect, keep_tls_renewed, write_anchors
 from hansa.federation.records import Records
 from hansa.federation.rules import limits_of
 
@@ -50,7 +50,13 @@ async def run_coordinator(
     )
     transport = await connect(node, coordinator=True, patience_seconds=SERVER_PATIENCE_SECONDS)
     logger.info("coordinator connected", extra={"fields": {"node": node.kit.name, "epoch": node.epoch}})
-    keeper = asyncio.create_task(_keep(server))
+
+    def renewed() -> None:
+        if server is not None:
+            write_anchors(node)
+            server.reload()
+
+    keeper = asyncio.gather(_keep(server), keep_tls_renewed(node, renewed))
     try:
         await coordinator.run(transport, clock=time.time_ns, planner=planner)
     finally:
@@ -89,7 +95,7 @@ def start_server(node: Node) -> NatsServer | None:
         members=tuple(party.name for party in node.constitution.members),
         certificate=node.kit.certificate,
         key=node.kit.key,
-        authority=node.kit.authority,
+        authority=write_anchors(node),
         listen=nats.listen,
         port=nats.port,
     )

@@ -15,6 +15,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from hansa.federation.transport import FETCHED_STEPS, MEMBER_STEPS, PREFIX, STEPS, Channel
+from hansa.identity.certificates import node_uri
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -111,7 +112,7 @@ def accounts(federation: str, coordinator: str, members: Sequence[str]) -> dict[
 
 def node_user(federation: str, node: str) -> str:
     """Return the URI name in a node's certificate, by which the server knows it."""
-    return f"hansa://{federation}/{node}"
+    return node_uri(federation, node)
 
 
 def _own_services(federation: str, member: str) -> list[str]:

@@ -30,7 +30,8 @@ from typing import TYPE_CHECKING, Final
 import nats.errors
 from nats.aio.client import Client
 
-from hansa.errors import TransportError
+from hansa.errors import IdentityError, TransportError
+from hansa.identity.tls import require_signed_by
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -56,6 +57,12 @@ class _Client(Client):
             return await super()._process_headers(headers)
         except (ValueError, IndexError):
             return None
+
+    def server_certificate(self) -> bytes:
+        """Return the DER of the certificate that the server showed, or nothing without TLS."""
+        writer = getattr(self._transport, "_io_writer", None)
+        tls = writer.get_extra_info("ssl_object") if writer is not None else None
+        return (tls.getpeercert(binary_form=True) if tls is not None else None) or b""
 
 
 class DisconnectedError(Exception):
@@ -94,15 +101,21 @@ class NatsConnection:
     Args:
         url: `tls://host:port`, several with commas: the servers of one cluster.
         node: Name of this node: prefix of its inboxes.
-        context: TLS with this node's certificate.
+        credentials: This node's certificate, read again at each attempt: it is renewed while the node runs.
+        server_key: Identity key of the coordinator, which must have signed the server's TLS key; empty: not checked.
+
+    Raises:
+        TransportError: The credentials are missing or damaged.
     """
 
-    def __init__(self, url: str, node: str, context: ssl.SSLContext) -> None:
+    def __init__(self, url: str, node: str, credentials: Credentials, *, server_key: str = "") -> None:
         self._url = url
         self._servers = [one.strip() for one in url.split(",")]
         self._turn = secrets.randbelow(len(self._servers))
         self.node = node
-        self._context = context
+        credentials.context()  # what is wrong with them is said at once
+        self._credentials = credentials
+        self._server_key = server_key
         self._connected = asyncio.Event()
         self._lost = asyncio.Event()
         self._closed = False
@@ -211,7 +224,7 @@ class NatsConnection:
             await client.connect(
                 [server],
                 name=self.node,
-                tls=self._context,
+                tls=self._credentials.context(),
                 inbox_prefix=f"_INBOX_{self.node}",
                 pending_size=PENDING_BYTES,
                 allow_reconnect=False,
@@ -222,9 +235,20 @@ class NatsConnection:
             )
             if not client.is_connected:
                 raise ConnectionResetError("the server broke off the handshake")
+            if self._server_key:
+                self._require_coordinator(client.server_certificate())
             await client.subscribe(f"_INBOX_{self.node}.answer.*", cb=self._on_answer)
             await client.flush(timeout=int(ATTEMPT_SECONDS))
         self._connected.set()
+
+    def _require_coordinator(self, certificate: bytes) -> None:
+        try:
+            require_signed_by(certificate, self._server_key, what=f"{self._url}: message server")
+        except IdentityError as error:
+            raise TransportError(
+                f"{error}, the coordinator's in the constitution; nothing was sent: ask the coordinator, and who "
+                "issued that certificate"
+            ) from error
 
     async def _keep(self) -> None:
         pause = 0.05

@@ -22,6 +22,7 @@ import fcntl
 import json
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -84,7 +85,7 @@ class ServerOptions:
     members: tuple[str, ...]  # node names with a member's permissions
     certificate: Path  # PEM; valid for server authentication
     key: Path  # PEM, 0600
-    authority: Path  # PEM of the only authority whose certificates are let in
+    authority: Path  # PEM of those whose certificates are let in: `node.write_anchors`, or one authority
     listen: str = "127.0.0.1"  # address to bind
     port: int = 0  # 0: any free one at the first start, the same one ever after
     max_payload_bytes: int = 1024 * 1024  # of one message on the wire; larger bodies travel in chunks
@@ -185,6 +186,11 @@ class NatsServer:
         if self._lock is not None:
             self._lock.close()
             self._lock = None
+
+    def reload(self) -> None:
+        """Let the server read its configuration and its certificates again; connections stay."""
+        if self._process is not None:
+            self._process.send_signal(signal.SIGHUP)
 
     def kill(self) -> None:
         """End the server by SIGKILL, as a power cut would; `start` brings it back with its streams."""

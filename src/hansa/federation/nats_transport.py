@@ -77,6 +77,7 @@ class NatsTransport:
         max_body_bytes: int = MAX_BODY_BYTES,
         replicas: int = 1,
         patience_seconds: float = 10.0,
+        server_key: str = "",
     ) -> Self:
         """Connect, and as coordinator make the streams.
 
@@ -91,13 +92,14 @@ class NatsTransport:
             max_body_bytes: Largest body to send or to assemble.
             replicas: Copies of each stream in a cluster; 1 for the embedded server.
             patience_seconds: How long the first connection may take.
+            server_key: The coordinator's identity key, which must have signed the server's TLS key; empty: unchecked.
 
         Raises:
             TransportError: No server, wrong certificates on either side, or the streams cannot be made.
         """
         check_identifier(node, what="node")
         check_identifier(federation, what="federation")
-        connection = NatsConnection(url, node, Credentials(certificate, key, authority).context())
+        connection = NatsConnection(url, node, Credentials(certificate, key, authority), server_key=server_key)
         transport = cls(
             connection, node=node, federation=federation, coordinator=coordinator, max_body_bytes=max_body_bytes
         )

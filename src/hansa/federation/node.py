@@ -10,6 +10,7 @@ A node's folder is its kit plus:
 | node/records.sqlite | published records | `hansa status`, `hansa watch` |
 | node/forecasts.npz | the member's forecasts | the member |
 | node/outbox.sqlite | which alerts have been delivered where | the member |
+| node/members.crt | whose keys the message server lets in (coordinator) | anybody |
 | node/server/ | the embedded message server's streams (coordinator) | the coordinator |
 """
 
@@ -17,6 +18,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import signal
 import time
 from dataclasses import dataclass
@@ -25,10 +27,12 @@ from typing import TYPE_CHECKING, Final, Literal
 
 import uvloop
 
-from hansa.errors import ConfigurationError
+from hansa.errors import ConfigurationError, HansaError
 from hansa.federation.nats_transport import NatsTransport
 from hansa.governance.signed import read
+from hansa.identity.files import write_file
 from hansa.identity.kit import Kit
+from hansa.identity.tls import anchors
 from hansa.protocol.listing import epoch_label
 
 if TYPE_CHECKING:
@@ -38,6 +42,9 @@ if TYPE_CHECKING:
     from hansa.governance.constitution import Constitution
 
 SERVER_PATIENCE_SECONDS: Final = 10.0
+RENEWAL_LOOK_SECONDS: Final = 600.0
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,4 +156,36 @@ async def connect(node: Node, *, coordinator: bool, patience_seconds: float) -> 
         coordinator=coordinator,
         replicas=node.kit.configuration.nats.replicas,
         patience_seconds=patience_seconds,
+        server_key=node.constitution.coordinator.identity_key,
     )
+
+
+async def keep_tls_renewed(node: Node, renewed: Callable[[], None] = lambda: None) -> None:
+    """Renew a node's TLS certificate whenever it is due, until cancelled; a key that cannot sign now is asked again.
+
+    Args:
+        node: The node's folder.
+        renewed: Called after each renewal.
+    """
+    while True:
+        try:
+            if node.kit.renew_tls(at=datetime.fromtimestamp(time.time(), tz=UTC)):
+                logger.info("TLS certificate renewed", extra={"fields": {"node": node.kit.name}})
+                renewed()
+        except HansaError as error:
+            logger.warning("TLS certificate not renewed: %s", error)
+        await asyncio.sleep(RENEWAL_LOOK_SECONDS)
+
+
+def write_anchors(node: Node) -> Path:
+    """Write whom the coordinator's message server lets in, `node/members.crt`, and return the file.
+
+    Every identity key of the constitution that nobody has revoked, and no authority.
+    """
+    parties = (*node.constitution.members, node.constitution.coordinator)
+    keys = {party.name: party.identity_key for party in parties}
+    at = datetime.fromtimestamp(time.time(), tz=UTC)
+    made = anchors(node.constitution.federation, keys, server=node.kit.identity, signer=node.kit.signing_key, at=at)
+    path = node.work / "members.crt"
+    write_file(path, made)
+    return path

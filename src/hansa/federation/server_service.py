@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from hansa.errors import TransportError
 from hansa.federation.nats_server import ClusterPlace, NatsServer, ServerOptions, render_configuration
+from hansa.federation.node import keep_tls_renewed, write_anchors
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -46,7 +47,7 @@ def server_options(node: Node, where: ServerPlace) -> ServerOptions:
         members=tuple(party.name for party in node.constitution.members),
         certificate=node.kit.certificate,
         key=node.kit.key,
-        authority=node.kit.authority,
+        authority=write_anchors(node),
         listen=where.listen,
         port=where.port,
         cluster=where.place,
@@ -66,8 +67,17 @@ async def run_server(node: Node, where: ServerPlace) -> None:
     """
     with NatsServer(where.store, server_options(node, where)) as server:
         logger.info("message server %s runs at %s", where.place.name, server.url)
-        while True:
-            await asyncio.sleep(LOOK_SECONDS)
-            if not server.is_running:
-                log = where.store / "server.log"
-                raise TransportError(f"message server {where.place.name} died; its log is {log}; start it again")
+
+        def renewed() -> None:
+            write_anchors(node)
+            server.reload()
+
+        renewing = asyncio.create_task(keep_tls_renewed(node, renewed))
+        try:
+            while True:
+                await asyncio.sleep(LOOK_SECONDS)
+                if not server.is_running:
+                    log = where.store / "server.log"
+                    raise TransportError(f"message server {where.place.name} died; its log is {log}; start it again")
+        finally:
+            renewing.cancel()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import time
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from hansa.federation.door import MemberDoor, Statistic
 from hansa.federation.member import Learner, MemberNode
-from hansa.federation.node import connect
+from hansa.federation.node import connect, keep_tls_renewed
 from hansa.federation.rules import limits_of
 from hansa.federation.store import MemberStore
 from hansa.federation.warm_up import compile_kernels, keep_freed_memory
@@ -65,9 +66,11 @@ async def take_part(node: Node, work: Work, *, records: Records, patience_second
         )
         transport = await connect(node, coordinator=False, patience_seconds=patience_seconds)
         logger.info("member connected", extra={"fields": {"node": name, "epoch": node.epoch}})
+        renewing = asyncio.create_task(keep_tls_renewed(node))
         try:
             await member.run(transport)
         finally:
+            renewing.cancel()
             logger.info("member stops", extra={"fields": {"node": name}})
             await transport.close()
     finally:

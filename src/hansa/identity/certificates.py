@@ -1,14 +1,21 @@
-"""X.509 certificates of a federation: one authority, one certificate per node.
+"""X.509 certificates of a federation's identity keys: one authority, one identity certificate per node.
 
-Authority: EC P-256, self-signed, CN = federation, path length 0, 5 years. Node: EC P-256, O = federation, CN = node,
-URI name `hansa://<federation>/<node>` (by which the message server knows its user), 397 days; a member's is valid
-for client authentication only, the coordinator's also for server authentication, with host names and addresses.
+Authority: EC P-256, self-signed, CN = federation, path length 1, 5 years.
+
+Identity certificate: over a node's identity key (Ed25519, or P-256 in a token), O = federation, CN = node, 397 days.
+That key signs with it the node's own short-lived TLS certificates (`tls`), nothing else: path length 0, and name
+constraints that permit one name, `hansa://<node>.<federation>`, by which the message server knows its user. A member's
+is good for clients only, the coordinator's also for a server, at the hosts that the authority wrote into it.
+
 Every certificate starts an hour before its time of issue, for clocks that disagree.
 
-Guarantees: a request is signed by the key it certifies; a verified chain binds one key to one node of one federation.
-Does NOT guarantee: revocation (re-issue the authority at the next epoch, or remove the user at the server).
+Guarantees: a request is signed by the identity key that it certifies; a node can sign TLS certificates for itself and
+for no other node, whatever names it writes into them.
+Does NOT guarantee: revocation by itself: the message server takes the keys that the constitution names and nobody has
+revoked (`tls.anchors`), whatever the authority issued.
 
-Source: RFC 5280; RFC 2986 (requests); CA/Browser Forum baseline requirements 6.3.2 (397 days).
+Source: RFC 5280 (name constraints: 4.2.1.10); RFC 2986 (requests); RFC 8410 (Ed25519 in X.509); CA/Browser Forum
+baseline requirements 6.3.2 (397 days).
 """
 
 from __future__ import annotations
@@ -23,26 +30,38 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from hansa.crypto.signature import public_key
 from hansa.errors import IdentityError
+from hansa.identity.x509_signer import issuer_key
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from hansa.crypto.signature import Signer
+
 AUTHORITY_DAYS: Final = 5 * 365
-NODE_DAYS: Final = 397
+IDENTITY_DAYS: Final = 397
 BACKDATE: Final = dt.timedelta(hours=1)
 # What cryptography raises on damaged DER, some of it only when a field is first read.
-_UNREADABLE: Final = (ValueError, TypeError, UnsupportedAlgorithm, x509.InvalidVersion, x509.UnsupportedGeneralNameType)
+UNREADABLE: Final = (ValueError, TypeError, UnsupportedAlgorithm, x509.InvalidVersion, x509.UnsupportedGeneralNameType)
 LOCAL_HOSTS: Final = ("localhost", "127.0.0.1", "::1")
+
+
+_NOBODY: Final = "hansa.invalid"  # the only host and mailbox that a member may write into a certificate: RFC 6761
 
 
 def node_uri(federation: str, node: str) -> str:
     """Return the name under which the message server knows `node`."""
-    return f"hansa://{federation}/{node}"
+    return f"hansa://{node_host(federation, node)}"
+
+
+def node_host(federation: str, node: str) -> str:
+    """Return the host of that name: what name constraints are about."""
+    return f"{node}.{federation}"
 
 
 def generate_key() -> bytes:
-    """Return a new P-256 private key, PEM (PKCS #8), from the operating system's randomness."""
+    """Return a new P-256 private key, PEM (PKCS #8), not encrypted, from the operating system's randomness."""
     return ec.generate_private_key(ec.SECP256R1()).private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
@@ -56,25 +75,25 @@ def make_authority(federation: str, key: bytes, *, at: dt.datetime) -> bytes:
         key: PEM private key from `generate_key`.
         at: Time of issue, with a time zone.
     """
-    private = _load_key(key)
+    private = load_key(key)
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, federation)])
     identifier = x509.SubjectKeyIdentifier.from_public_key(private.public_key())
     builder = (
-        _dated(x509.CertificateBuilder(), at, AUTHORITY_DAYS)
+        dated(x509.CertificateBuilder(), at, at + dt.timedelta(days=AUTHORITY_DAYS))
         .subject_name(name)
         .issuer_name(name)
         .public_key(private.public_key())
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .add_extension(_key_usage(signs_certificates=True), critical=True)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=1), critical=True)
+        .add_extension(key_usage(signs_certificates=True), critical=True)
         .add_extension(identifier, critical=False)
     )
     return _pem(builder.sign(private, hashes.SHA256()))
 
 
-def make_request(federation: str, node: str, key: bytes) -> bytes:
-    """Return a PEM signing request for `node`, signed with its own private key, which stays where it is."""
-    builder = x509.CertificateSigningRequestBuilder().subject_name(_node_name(federation, node))
-    return builder.sign(_load_key(key), hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+def make_request(federation: str, node: str, signer: Signer) -> bytes:
+    """Return a PEM signing request over `node`'s identity key, signed with it."""
+    builder = x509.CertificateSigningRequestBuilder().subject_name(node_name(federation, node))
+    return builder.sign(*issuer_key(signer)).public_bytes(serialization.Encoding.PEM)
 
 
 def issue_certificate(
@@ -83,16 +102,18 @@ def issue_certificate(
     authority: bytes,
     authority_key: bytes,
     node: str,
+    identity_key: str,
     at: dt.datetime,
     hosts: Sequence[str] | None = None,
 ) -> bytes:
-    """Certify the key of a signing request.
+    """Certify the identity key of a signing request.
 
     Args:
         request: PEM signing request; the names it asks for are compared, never copied.
         authority: PEM certificate of the authority.
         authority_key: PEM private key of the authority.
         node: Name that the authority means to certify.
+        identity_key: The node's identity key in text form.
         at: Time of issue, with a time zone.
         hosts: Host names and addresses of the message server, for the coordinator; None for a member.
 
@@ -100,83 +121,122 @@ def issue_certificate(
         PEM certificate, valid for 397 days.
 
     Raises:
-        IdentityError: The request is damaged, not self-signed, for another name, or the key is not P-256.
+        IdentityError: The request is damaged, not self-signed, for another name, or over another key.
     """
     issuer = load_certificate(authority)
     federation = common_name(issuer)
     try:
         wanted = x509.load_pem_x509_csr(request)
         is_signature_valid, subject, public = wanted.is_signature_valid, wanted.subject, wanted.public_key()
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise IdentityError(
             "signing request: not a PEM certificate request with a key; make it with `hansa kit request`"
         ) from error
     if not is_signature_valid:
         raise IdentityError("signing request: its own signature is wrong; make and send it again")
-    if subject != _node_name(federation, node):
+    if subject != node_name(federation, node):
         raise IdentityError(
-            f"signing request: expected {_node_name(federation, node).rfc4514_string()}, "
+            f"signing request: expected {node_name(federation, node).rfc4514_string()}, "
             f"got {subject.rfc4514_string()[:200]}"
         )
-    if not isinstance(public, ec.EllipticCurvePublicKey) or not isinstance(public.curve, ec.SECP256R1):
-        raise IdentityError("signing request: expected a P-256 key; make it with `hansa kit request`")
-    private = _load_key(authority_key)
-    usages = [ExtendedKeyUsageOID.CLIENT_AUTH]
-    names: list[x509.GeneralName] = [x509.UniformResourceIdentifier(node_uri(federation, node))]
-    if hosts is not None:
-        usages.append(ExtendedKeyUsageOID.SERVER_AUTH)
-        names += [_host_name(host) for host in dict.fromkeys((*hosts, *LOCAL_HOSTS))]
-    builder = (
-        _dated(x509.CertificateBuilder(), at, NODE_DAYS)
-        .subject_name(subject)
-        .issuer_name(issuer.subject)
-        .public_key(public)
-        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        .add_extension(_key_usage(signs_certificates=False), critical=True)
-        .add_extension(x509.ExtendedKeyUsage(usages), critical=False)
-        .add_extension(x509.SubjectAlternativeName(names), critical=False)
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(public), critical=False)
+    if public != public_key(identity_key):
+        raise IdentityError(
+            f"signing request of {node}: it is not over its identity key {identity_key}; an older kit's request is "
+            "made anew by `hansa kit renew`"
+        )
+    private = load_key(authority_key)
+    return _pem(
+        identity_builder(federation, node, identity_key, issuer=issuer.subject, at=at, hosts=hosts)
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(private.public_key()), critical=False)
+        .sign(private, hashes.SHA256())
     )
-    return _pem(builder.sign(private, hashes.SHA256()))
 
 
-def verify_certificate(
-    certificate: bytes, *, authority: bytes, federation: str, node: str, key: bytes, at: dt.datetime
-) -> None:
-    """Check that a node's certificate is its authority's, its own, its key's and in date.
+def identity_builder(
+    federation: str, node: str, identity_key: str, *, issuer: x509.Name, at: dt.datetime, hosts: Sequence[str] | None
+) -> x509.CertificateBuilder:
+    """Return an identity certificate that lacks its issuer's key identifier and signature.
 
     Args:
-        certificate: PEM certificate of the node.
+        federation: Name of the federation.
+        node: Name of the node.
+        identity_key: Its identity key in text form.
+        issuer: Name of the issuer.
+        at: Time of issue, with a time zone.
+        hosts: Where the node serves; None: it is a client only.
+    """
+    public = public_key(identity_key)
+    served = None if hosts is None else list(dict.fromkeys((*hosts, *LOCAL_HOSTS)))
+    usages = [ExtendedKeyUsageOID.CLIENT_AUTH, *([ExtendedKeyUsageOID.SERVER_AUTH] if served else [])]
+    # Every form of name that a TLS peer maps to a user or a host is constrained, or it would be free.
+    permitted: list[x509.GeneralName] = [
+        x509.UniformResourceIdentifier(node_host(federation, node)),
+        x509.RFC822Name(f"nobody@{_NOBODY}"),
+        *([_constraint(host) for host in served] if served else [x509.DNSName(_NOBODY)]),
+    ]
+    return (
+        dated(x509.CertificateBuilder(), at, at + dt.timedelta(days=IDENTITY_DAYS))
+        .subject_name(node_name(federation, node))
+        .issuer_name(issuer)
+        .public_key(public)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(key_usage(signs_certificates=True), critical=True)
+        .add_extension(x509.ExtendedKeyUsage(usages), critical=False)
+        .add_extension(x509.NameConstraints(permitted_subtrees=permitted, excluded_subtrees=None), critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(public), critical=False)
+    )
+
+
+def verify_identity(
+    certificate: bytes, *, authority: bytes, federation: str, node: str, identity_key: str, at: dt.datetime
+) -> x509.Certificate:
+    """Check that an identity certificate is its authority's, its node's, over its key and in date; return it.
+
+    Args:
+        certificate: PEM certificate over the identity key.
         authority: PEM certificate of the federation's authority.
         federation: Expected name of the federation.
         node: Expected name of the node.
-        key: PEM private key that must belong to the certificate.
+        identity_key: The node's identity key in text form.
         at: The time now, with a time zone.
 
     Raises:
         IdentityError: One of these does not hold; the message says which and what to do.
     """
-    leaf, issuer = load_certificate(certificate), load_certificate(authority)
+    own, issuer = load_certificate(certificate), load_certificate(authority)
     try:
-        leaf.verify_directly_issued_by(issuer)
-    except (*_UNREADABLE, InvalidSignature) as error:
+        own.verify_directly_issued_by(issuer)
+    except (*UNREADABLE, InvalidSignature) as error:
         raise IdentityError(
             f"certificate of {node}: not issued by the authority of {common_name(issuer)}; use the pair "
             "that came from `hansa kit issue`"
         ) from error
-    if leaf.subject != _node_name(federation, node) or common_name(issuer) != federation:
+    if own.subject != node_name(federation, node) or common_name(issuer) != federation:
         raise IdentityError(
-            f"certificate: expected {node!r} of {federation!r}, got {leaf.subject.rfc4514_string()[:200]}"
+            f"certificate: expected {node!r} of {federation!r}, got {own.subject.rfc4514_string()[:200]}"
         )
-    if leaf.public_key() != _load_key(key).public_key():
-        raise IdentityError(f"certificate of {node}: node.key is another key's; restore the pair or ask again")
-    for what, one in (("certificate", leaf), ("authority", issuer)):
-        if not one.not_valid_before_utc <= at <= one.not_valid_after_utc:
-            raise IdentityError(
-                f"{what} of {node}: valid {one.not_valid_before_utc:%Y-%m-%d} to {one.not_valid_after_utc:%Y-%m-%d}, "
-                f"now {at:%Y-%m-%d}; renew with `hansa kit request` and `hansa kit issue`"
-            )
+    if own.public_key() != public_key(identity_key):
+        raise IdentityError(
+            f"certificate of {node}: it is not over identity key {identity_key}; run `hansa kit renew` and have the "
+            "request issued"
+        )
+    require_in_date(own, f"certificate of {node}", at)
+    require_in_date(issuer, f"authority of {node}", at)
+    return own
+
+
+def require_in_date(certificate: x509.Certificate, what: str, at: dt.datetime) -> None:
+    """Check that a certificate is valid at a time.
+
+    Raises:
+        IdentityError: It is not; the message says since when or until when it was.
+    """
+    start, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
+    if not start <= at <= end:
+        raise IdentityError(
+            f"{what}: valid {start:%Y-%m-%d} to {end:%Y-%m-%d}, now {at:%Y-%m-%d}; renew with `hansa kit renew` and "
+            "`hansa kit issue`"
+        )
 
 
 def load_certificate(pem: bytes) -> x509.Certificate:
@@ -190,7 +250,7 @@ def load_certificate(pem: bytes) -> x509.Certificate:
         # Parsed when first asked for: what is damaged is refused here, not where it is used.
         certificate.public_key()
         _ = certificate.subject, certificate.issuer, certificate.not_valid_before_utc, certificate.not_valid_after_utc
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise IdentityError("certificate: expected PEM X.509; ask the coordinator for it again") from error
     return certificate
 
@@ -207,17 +267,23 @@ def common_name(certificate: x509.Certificate) -> str:
     return str(names[0].value)
 
 
-def _load_key(pem: bytes) -> ec.EllipticCurvePrivateKey:
+def load_key(pem: bytes) -> ec.EllipticCurvePrivateKey:
+    """Parse the PEM of a P-256 key that is not encrypted.
+
+    Raises:
+        IdentityError: It is not one.
+    """
     try:
         key = serialization.load_pem_private_key(pem, password=None)
     except (ValueError, TypeError) as error:
         raise IdentityError("private key: expected an unencrypted PEM key; make a new kit") from error
-    if not isinstance(key, ec.EllipticCurvePrivateKey):
+    if not isinstance(key, ec.EllipticCurvePrivateKey) or not isinstance(key.curve, ec.SECP256R1):
         raise IdentityError("private key: expected an elliptic-curve key (P-256); make a new kit")
     return key
 
 
-def _node_name(federation: str, node: str) -> x509.Name:
+def node_name(federation: str, node: str) -> x509.Name:
+    """Return the subject of a node's certificates."""
     return x509.Name(
         [
             x509.NameAttribute(NameOID.ORGANIZATION_NAME, federation),
@@ -226,22 +292,28 @@ def _node_name(federation: str, node: str) -> x509.Name:
     )
 
 
-def _host_name(host: str) -> x509.GeneralName:
+def host_name(host: str) -> x509.GeneralName:
+    """Return a host name or an address as a name of a certificate."""
     try:
         return x509.IPAddress(ipaddress.ip_address(host))
     except ValueError:
         return x509.DNSName(host)
 
 
-def _dated(builder: x509.CertificateBuilder, at: dt.datetime, days: int) -> x509.CertificateBuilder:
-    return (
-        builder.serial_number(x509.random_serial_number())
-        .not_valid_before(at - BACKDATE)
-        .not_valid_after(at + dt.timedelta(days=days))
-    )
+def _constraint(host: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ipaddress.ip_network(host))
+    except ValueError:
+        return x509.DNSName(host)
 
 
-def _key_usage(*, signs_certificates: bool) -> x509.KeyUsage:
+def dated(builder: x509.CertificateBuilder, at: dt.datetime, until: dt.datetime) -> x509.CertificateBuilder:
+    """Return a builder with a random serial number and its dates."""
+    return builder.serial_number(x509.random_serial_number()).not_valid_before(at - BACKDATE).not_valid_after(until)
+
+
+def key_usage(*, signs_certificates: bool) -> x509.KeyUsage:
+    """Return what the key of a certificate may do: sign certificates, or TLS handshakes."""
     return x509.KeyUsage(
         digital_signature=not signs_certificates,
         key_cert_sign=signs_certificates,

@@ -10,7 +10,7 @@ import os
 from typing import TYPE_CHECKING, Final
 
 from hansa.crypto.signature import SigningKey
-from hansa.errors import ConfigurationError
+from hansa.errors import ConfigurationError, IdentityError
 from hansa.identity.files import write_secret
 from hansa.identity.key_file import COST_CHOSEN, generate_passphrase, read_key, write_key
 from hansa.identity.passphrase import read_passphrase
@@ -81,6 +81,8 @@ def store_key(directory: Path, keys: KeysConfiguration, key: SigningKey, *, cost
     Raises:
         IdentityError: There is a key already, or the passphrase is missing or short.
     """
+    if (directory / KEY_FILE).exists():  # said before anybody is asked for a passphrase
+        raise IdentityError(f"{directory / KEY_FILE}: exists; a key is never overwritten: choose another folder")
     passphrase = read_passphrase(keys.passphrase, directory=directory, what="new passphrase", is_new=True)
     write_key(directory / KEY_FILE, key, passphrase=passphrase, cost=cost)
 

@@ -1,19 +1,19 @@
 """A kit: the folder from which one node runs.
 
 ```
-hansa.toml     the node's settings                       identity.key   Ed25519, encrypted PEM, 0600: signs messages
-roster.json    who is in the federation                  node.key       P-256, PEM, 0600: TLS
-authority.crt  whose certificates are trusted            node.crt       TLS certificate of the node
-request.json   what the node asked for: public, signed by its identity key
+hansa.toml     the node's settings                identity.key   Ed25519, encrypted PEM, 0600: signs messages
+roster.json    who is in the federation           identity.crt   certificate over the identity key
+authority.crt  whose certificates are trusted     node.key       P-256, PEM, 0600: TLS; made anew by the node itself
+request.json   what the node asked for: public    node.crt       short-lived, signed by the identity key (`tls`)
 ```
 
-The identity key may be in a token instead (`hsm`); then there is no `identity.key`. The private keys are made in the
-folder or the token and stay there: `request_kit` makes them and the request, the authority
-answers with `issue` (certificate, its own certificate, roster), and `Kit.load` checks that all fits together.
+The identity key may be in a token instead (`hsm`); then there is no `identity.key`. It is made in the folder or the
+token and stays there: `request_kit` makes it and the request, the authority answers with `issue` (identity certificate,
+its own certificate, roster), and `Kit.load` checks that all fits together and renews what TLS needs.
 `make_federation` does the whole on one machine, for a demonstration or a test.
 
-Guarantees: keys are written 0600 from their first byte and never overwritten; files appear whole or not at all; a
-kit that loads has the roster's identity key and a certificate of its authority in its own name, in date.
+Guarantees: keys are written 0600 from their first byte; an identity key is never overwritten; files appear whole or not
+at all; a kit that loads has the roster's identity key and a certificate of its authority in its own name, in date.
 Does NOT guarantee: that a request came from the institution it names: compare key fingerprints by another channel.
 """
 
@@ -28,12 +28,14 @@ import msgspec
 from hansa.crypto.prg import derive
 from hansa.crypto.signature import SigningKey, parse_public, verify
 from hansa.errors import IdentityError
+from hansa.identity import tls
 from hansa.identity.certificates import (
     generate_key,
     issue_certificate,
     make_authority,
     make_request,
-    verify_certificate,
+    require_in_date,
+    verify_identity,
 )
 from hansa.identity.configuration import KeysConfiguration, NatsConfiguration, NodeConfiguration
 from hansa.identity.files import read_file, read_secret, write_file, write_secret
@@ -45,6 +47,8 @@ if TYPE_CHECKING:
     import datetime as dt
     from collections.abc import Mapping, Sequence
     from pathlib import Path
+
+    from cryptography import x509
 
     from hansa.crypto.signature import Signer
 
@@ -94,6 +98,7 @@ class Kit:
     configuration: NodeConfiguration
     roster: Roster
     signing_key: Signer = field(repr=False)
+    identity: x509.Certificate = field(repr=False)
 
     @property
     def name(self) -> str:
@@ -102,18 +107,35 @@ class Kit:
 
     @property
     def certificate(self) -> Path:
-        """PEM file of the node's TLS certificate."""
-        return self.directory / "node.crt"
+        """PEM file of the node's TLS certificate, its identity certificate behind it."""
+        return self.directory / tls.CERTIFICATE_FILE
 
     @property
     def key(self) -> Path:
         """PEM file of the node's TLS key."""
-        return self.directory / "node.key"
+        return self.directory / tls.KEY_FILE
 
     @property
     def authority(self) -> Path:
         """PEM file of the federation's authority."""
         return self.directory / "authority.crt"
+
+    def renew_tls(self, *, at: dt.datetime, is_forced: bool = False) -> bool:
+        """Make a new TLS key and certificate if two thirds of the old one's life are over; return whether it did.
+
+        Args:
+            at: The time now, with a time zone.
+            is_forced: Whether to make them in any case.
+
+        Raises:
+            IdentityError: The identity key cannot be used now, or its certificate is out of date.
+        """
+        if not is_forced and not tls.is_due(self.directory, at=at):
+            return False
+        require_in_date(self.identity, f"certificate of {self.name}", at)
+        federation = self.roster.federation
+        tls.renew(self.directory, self.identity, federation=federation, node=self.name, signer=self.signing_key, at=at)
+        return True
 
     def volume_key(self) -> bytes:
         """Return the 32 secret bytes from which the noise on this member's own volumes comes, for ever the same.
@@ -162,15 +184,14 @@ class Kit:
                 f"{directory}: expected identity key {node.identity_key} (roster), got {signing_key.public}; "
                 "restore identity.key or ask for a new roster"
             )
-        verify_certificate(
-            read_file(directory / "node.crt"),
-            authority=read_file(directory / "authority.crt"),
-            federation=roster.federation,
-            node=node.name,
-            key=read_secret(directory / "node.key"),
-            at=at,
+        names = {"federation": roster.federation, "node": node.name, "identity_key": node.identity_key}
+        identity = verify_identity(
+            read_file(directory / "identity.crt"), authority=read_file(directory / "authority.crt"), at=at, **names
         )
-        return cls(directory, configuration, roster, signing_key)
+        kit = cls(directory, configuration, roster, signing_key, identity)
+        kit.renew_tls(at=at)
+        tls.verify_tls_certificate(read_file(kit.certificate), identity=identity, at=at, **names)
+        return kit
 
 
 def make_authority_directory(directory: Path, federation: str, *, at: dt.datetime) -> None:
@@ -207,22 +228,32 @@ def request_kit(
         IdentityError: A key is there already: a second identity would lock the node out.
     """
     directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-    if (directory / "node.key").exists():
-        raise IdentityError(f"{directory / 'node.key'}: exists; a key is never overwritten: choose another folder")
     identity = _identity(directory, configuration.keys, key, cost)
-    tls_key = generate_key()
-    write_secret(directory / "node.key", tls_key)
+    write_file(directory / "hansa.toml", configuration.to_toml().encode())
+    return write_request(directory, configuration, identity, legal_name=legal_name)
+
+
+def write_request(
+    directory: Path, configuration: NodeConfiguration, identity: Signer, *, legal_name: str = ""
+) -> Request:
+    """Write `request.json` for an identity key that is there, and return what it says.
+
+    Args:
+        directory: The node's folder.
+        configuration: Name, federation and role.
+        identity: The node's identity key.
+        legal_name: Of the institution.
+    """
     unsigned = Request(
         federation=configuration.federation,
         name=configuration.name,
         role=configuration.role,
         identity_key=identity.public,
         legal_name=legal_name,
-        certificate_request=make_request(configuration.federation, configuration.name, tls_key).decode(),
+        certificate_request=make_request(configuration.federation, configuration.name, identity).decode(),
     )
     signature = identity.sign(REQUEST_TYPE, unsigned.signed_part())
     request = msgspec.structs.replace(unsigned, signature=signature.hex())
-    write_file(directory / "hansa.toml", configuration.to_toml().encode())
     write_file(directory / "request.json", msgspec.json.format(msgspec.json.encode(request), indent=1))
     return request
 
@@ -230,7 +261,7 @@ def request_kit(
 def issue(
     authority: Path, requests: Sequence[Request], answers: Path, *, hosts: Sequence[str] = (), at: dt.datetime
 ) -> Roster:
-    """Answer the requests of all nodes: `<answers>/<node>/` gets node.crt, authority.crt and roster.json.
+    """Answer the requests of all nodes: `<answers>/<node>/` gets identity.crt, authority.crt, roster.json.
 
     Args:
         authority: Folder of `make_authority_directory`.
@@ -265,6 +296,7 @@ def issue(
             authority=certificate,
             authority_key=key,
             node=request.name,
+            identity_key=request.identity_key,
             at=at,
             hosts=hosts if request.role == "coordinator" else None,
         )
@@ -272,7 +304,7 @@ def issue(
     }
     for name, node_certificate in issued.items():
         (answers / name).mkdir(parents=True, exist_ok=True, mode=0o700)
-        write_file(answers / name / "node.crt", node_certificate)
+        write_file(answers / name / "identity.crt", node_certificate)
         write_file(answers / name / "authority.crt", certificate)
         write_file(answers / name / "roster.json", roster.to_bytes())
     return roster
@@ -317,7 +349,10 @@ def make_federation(
         own = (keys or {}).get(node) or KeysConfiguration(passphrase=make_passphrase_file(place))
         configuration = NodeConfiguration(node, name, role, nats or NatsConfiguration(), keys=own)
         requests.append(request_kit(place, configuration=configuration, cost=COST_RANDOM))
-    return issue(directory / "authority", requests, directory, hosts=hosts, at=at)
+    roster = issue(directory / "authority", requests, directory, hosts=hosts, at=at)
+    for node in roles:
+        Kit.load(directory / node, at=at)  # checks it, and makes its TLS certificate
+    return roster
 
 
 def _identity(directory: Path, keys: KeysConfiguration, key: SigningKey | None, cost: int) -> Signer:
