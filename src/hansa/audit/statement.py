@@ -14,7 +14,8 @@ predicate repeats what a reader needs without the bytes. Times are whole seconds
 | cohort | `cohort/<coordinator>` | coordinator |
 | ciphertexts | `upload/<member>` of the cohort | coordinator |
 | result | `result/<coordinator>`, `open.../<member>`, `shares/<member>` | coordinator |
-| epoch | `epoch/<coordinator>` | coordinator |
+| death | `died/<coordinator>` | coordinator |
+| epoch | `epoch/<coordinator>`, `setup/<member>` | coordinator |
 | constitution | `constitution` | coordinator |
 | alert | `alert` | coordinator |
 | attestation | `attestation`: the evidence file | coordinator |
@@ -104,6 +105,16 @@ class ResultLogged(Predicate, frozen=True, forbid_unknown_fields=True):
     call: int
     members: tuple[str, ...]
     sum: str
+
+
+class DeathLogged(Predicate, frozen=True, forbid_unknown_fields=True):
+    """A session ended without opening anything."""
+
+    kind = "death"
+
+    session: str
+    manifest: str
+    reason: str
 
 
 class EpochLogged(Predicate, frozen=True, forbid_unknown_fields=True):
@@ -220,8 +231,8 @@ class ExitLogged(Predicate, frozen=True, forbid_unknown_fields=True):
 PREDICATES: Final[Mapping[str, type[Predicate]]] = {
     one.kind: one
     for one in (
-        ManifestLogged, CohortLogged, CiphertextsLogged, ResultLogged, EpochLogged, ConstitutionLogged, ChargeLogged,
-        AlertLogged, EgressLogged, AttestationLogged, NodeAuditLogged, AdmissionLogged, ExitLogged,
+        ManifestLogged, CohortLogged, CiphertextsLogged, ResultLogged, DeathLogged, EpochLogged, ConstitutionLogged,
+        ChargeLogged, AlertLogged, EgressLogged, AttestationLogged, NodeAuditLogged, AdmissionLogged, ExitLogged,
     )
 }  # fmt: skip
 

@@ -19,8 +19,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from hansa.errors import HansaError, ProtocolError, RefusedError
+from hansa.federation.entries import Said
 from hansa.federation.epoch_setup import CoordinatorEpoch
-from hansa.federation.log_view import LOGGED_BYTES
 from hansa.federation.logbook import log_session
 from hansa.federation.own_envelopes import Outgoing, OwnEnvelopes
 from hansa.federation.running_sum import Request, RunningSum, is_aside, manifest_for
@@ -30,8 +30,6 @@ from hansa.protocol.messages import (
     Call,
     Cohort,
     Died,
-    Epoch,
-    Logged,
     Manifest,
     Payload,
     Recover,
@@ -148,7 +146,9 @@ class CoordinatorNode:
             if subject.step in SETUP_STEPS:
                 self._on_setup(message)
             elif subject.step in LOG_STEPS:
-                self._on_log(message)
+                if self._logbook is not None:
+                    self._logbook.handle(message, self._own)
+                    self._records.put("log", {"size": self._logbook.store.size})
             elif subject.channel is Channel.BOARD:
                 self._on_board(message)
             else:
@@ -162,7 +162,9 @@ class CoordinatorNode:
         outgoing = self._epoch.advance(now_ns)
         self._note_failure(now_ns)
         if self._epoch.epoch_id is not None:
-            outgoing += self._start()
+            if self._logbook is not None:
+                self._logbook.enter_listing(self._own, epoch_id=self._epoch.epoch_id)
+            outgoing += self._start(now_ns)
             for session, running in self._running.items():
                 if self._logbook is not None and self._limits.cosignatures:
                     running.sum.checkpoint = running.sum.checkpoint or self._logbook.checkpoint_with(running.sum.digest)
@@ -230,27 +232,16 @@ class CoordinatorNode:
                     break
         return stream
 
-    def _on_log(self, message: Message) -> None:
-        if self._logbook is None:
-            raise RefusedError("this coordinator keeps no log")
-        subject = message.subject
-        if subject.step == "logged":
-            self._logbook.note_said(self._own.read(message, Logged, limit=LOGGED_BYTES))
-            self._records.put("log", {"size": self._logbook.store.size})
-        elif subject.step == "cosign":
-            self._logbook.add_cosignature(subject.sender, subject.session, message.body)
-        else:
-            self._logbook.enter_submitted(subject.sender, message.body)
-
-    def _enter(self, session: str, step: str, body: bytes, payload: Payload) -> None:
-        """Append the entry of a message of ours to the log."""
+    def _enter(self, session: str, step: str, body: bytes, payload: Payload, time_ns: int) -> None:
+        """Append the entries of a message of ours to the log."""
         if self._logbook is not None:
-            self._logbook.enter_message(session, step, body, payload)
+            self._logbook.enter_message(Said(session, step, body, time_ns), payload, epoch_id=self._epoch.epoch_id)
 
     def _on_setup(self, message: Message) -> None:
         self._epoch.handle(message)
         if message.subject.step == "epoch":
-            self._enter(message.subject.session, "epoch", message.body, self._own.read(message, Epoch))
+            if self._logbook is not None:
+                self._logbook.listing = message
             for name, reason in self._epoch.left_out.items():
                 self._records.note(message.time_ns, message.subject.session, "epoch", f"{name} is left out: {reason}")
 
@@ -264,7 +255,7 @@ class CoordinatorNode:
         step, session = message.subject.step, message.subject.session
         if step == "announce":
             manifest = self._own.read(message, Manifest)
-            self._enter(session, step, message.body, manifest)
+            self._enter(session, step, message.body, manifest, message.time_ns)
             self._note_manifest(manifest, message.time_ns)
             return
         running = self._running.get(session)
@@ -274,7 +265,7 @@ class CoordinatorNode:
         if step == "cohort":
             cohort = self._own.read(message, Cohort)
             running.sum.note_cohort(cohort)
-            self._enter(session, step, message.body, cohort)
+            self._enter(session, step, message.body, cohort, message.time_ns)
         elif step.startswith("call"):
             running.sum.note_call(self._own.read(message, Call, limit=call_limit(members)))
         elif step == "recover":
@@ -283,12 +274,12 @@ class CoordinatorNode:
             limit = result_limit(running.sum.manifest, self._limits)
             result = self._own.read(message, Result, limit=limit)
             self._note_result(running, result, message.time_ns)
-            self._enter(session, step, message.body, result)
+            self._enter(session, step, message.body, result, message.time_ns)
             return
         elif step == "died":
             died = self._own.read(message, Died)
             self._note_death(running, died, message.time_ns)
-            self._enter(session, step, message.body, died)
+            self._enter(session, step, message.body, died, message.time_ns)
             return
         else:
             return
@@ -361,7 +352,7 @@ class CoordinatorNode:
         elif subject.step == "shares":
             running.sum.add_shares(subject.sender, message.body)
 
-    def _start(self) -> list[Outgoing]:
+    def _start(self, now_ns: int) -> list[Outgoing]:
         """Announce the sums that may begin beside those that run."""
         begun = self._main_running
         asides = [running for running in self._running.values() if is_aside(running.request)]
@@ -391,7 +382,7 @@ class CoordinatorNode:
             if (manifest.session, "announce") not in self._said:
                 self._early.setdefault(manifest.session, [])
                 outgoing.append(self._own.say(manifest.session, "announce", manifest))
-                self._enter(*outgoing[-1], manifest)
+                self._enter(*outgoing[-1], manifest, now_ns)
         return outgoing
 
 

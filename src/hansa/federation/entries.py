@@ -1,206 +1,157 @@
-"""What becomes an entry of the log: each message that decides something, as a signed statement about its hash.
+"""What becomes an entry of the log: each message of the coordinator's that decides something, and what members submit.
 
-| message | kind | says beside the SHA-256 of the message |
-|---|---|---|
-| (the epoch's first entry) | constitution | federation, epoch, parties, the constitution before |
-| epoch | epoch | who set up, by the hashes of their set-ups; who was left out, and why |
-| announce | manifest | the digest that keys, masks and signatures are bound to, purpose, round, span, length |
-| cohort | cohort | who is in the sum, and the hash of each one's upload |
-| result | result | the cohort's root, the call that opened it, the hash of the published steps |
-| died | died | why |
-| submit | egress, alert, node-audit, attestation | what a member signed |
+| message | statements |
+|---|---|
+| (the epoch's first entry) | constitution |
+| epoch | epoch |
+| announce | manifest |
+| cohort | cohort, ciphertexts |
+| result | result |
+| died | death |
+| submit | charge, egress, alert, node-audit: signed by the member |
 
-Entries are a function of the message; an entry's identity is what it says, not the signature around it.
+An entry's identity is its kind and the hashes that it is about: said again after a restart, at another time or with
+another signature, it is the same entry.
 """
 
 from __future__ import annotations
 
-import base64
 import hashlib
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-import msgspec
-
-from hansa.crypto.signature import parse_public, verify
-from hansa.errors import LogError, MessageError
-from hansa.governance.canonical import canonical
+from hansa.audit.entry import open_entry, seal_entry
+from hansa.audit.statement import (
+    CiphertextsLogged,
+    CohortLogged,
+    ConstitutionLogged,
+    DeathLogged,
+    EpochLogged,
+    ManifestLogged,
+    ResultLogged,
+    Statement,
+)
 from hansa.protocol.messages import Cohort, Died, Epoch, Manifest, Result
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from hansa.audit.statement import Predicate
     from hansa.crypto.signature import Signer
     from hansa.governance.constitution import Constitution
     from hansa.protocol.messages import Payload
 
-TYPE: Final = "https://in-toto.io/Statement/v1"
-KIND: Final = "https://hansa.example/statement/"
-PAYLOAD_TYPE: Final = "application/vnd.in-toto+json"
-MAX_ENTRY_BYTES: Final = 60_000
-SUBMITTED: Final = frozenset({"egress", "alert", "node-audit", "attestation"})
-"""Kinds of statement that a member may submit."""
+NS: Final = 1_000_000_000
+SUBMITTED: Final = frozenset({"charge", "egress", "alert", "node-audit"})
+"""Kinds of statement that a member may submit, about itself or, in an audit, about another."""
+MAX_REASON: Final = 500
 
 
-class _Signature(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    keyid: str
-    sig: str
+class Said(NamedTuple):
+    """A message of the coordinator's: its place, its bytes, when it was said (ns UTC)."""
+
+    session: str
+    step: str
+    body: bytes
+    time_ns: int
 
 
-class _Envelope(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    payload: str
-    payloadType: str  # noqa: N815 - DSSE's own name
-    signatures: tuple[_Signature, ...]
+def identity_of(statement: Statement) -> bytes:
+    """Return the hash of a statement's kind and subjects."""
+    subjects = "|".join(f"{name}={digest.hex()}" for name, digest in sorted(statement.subjects.items()))
+    return hashlib.sha256(f"{statement.predicate.kind}|{subjects}".encode()).digest()
 
 
-class Statement(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What an entry says: its kind, whose message it is about, that message's SHA-256, and the predicate."""
-
-    kind: str
-    name: str
-    sha256: str
-    predicate: dict[str, Any]
-    signer: str
+def manifest_of(statement: Statement) -> bytes | None:
+    """Return the digest of the manifest that a statement announces, None for other statements."""
+    said = statement.predicate
+    return bytes.fromhex(said.manifest) if isinstance(said, ManifestLogged) else None
 
 
-def seal_statement(
-    kind: str, name: str, body: bytes, predicate: dict[str, Any], *, sender: str, signer: Signer
-) -> bytes:
-    """Return the entry of a message.
+def constitution_entry(constitution: Constitution, *, time_ns: int, signer: Signer) -> bytes:
+    """Return the first entry of an epoch's log."""
+    digest = constitution.digest()
+    said = ConstitutionLogged(
+        time=time_ns // NS, constitution=digest, epoch=constitution.epoch, supersedes=constitution.supersedes
+    )
+    statement = Statement({"constitution": bytes.fromhex(digest)}, said)
+    return seal_entry(statement, party=constitution.coordinator.name, signer=signer)
+
+
+def message_entries(
+    said: Said, payload: Payload, *, constitution: str, epoch_id: bytes | None, party: str, signer: Signer
+) -> list[bytes]:
+    """Return the entries of a message of the coordinator's; none for a message that decides nothing.
 
     Args:
-        kind: One of the kinds above.
-        name: The message's address in the epoch: session, step and sender.
-        body: The message.
-        predicate: What else the entry says; numbers beyond 2^53 as text.
-        sender: Who signs.
+        said: The message.
+        payload: What it says.
+        constitution: Digest of the constitution.
+        epoch_id: The epoch's id, None while it is not set up.
+        party: The coordinator.
         signer: Its identity key.
-
-    Raises:
-        LogError: It is too long for an entry.
     """
-    subject = [{"name": name, "digest": {"sha256": hashlib.sha256(body).hexdigest()}}]
-    payload = canonical({"_type": TYPE, "subject": subject, "predicateType": KIND + kind, "predicate": predicate})
-    signature = base64.b64encode(signer.sign(PAYLOAD_TYPE, payload)).decode()
-    entry = canonical(
-        {
-            "payload": base64.b64encode(payload).decode(),
-            "payloadType": PAYLOAD_TYPE,
-            "signatures": [{"keyid": sender, "sig": signature}],
-        }
-    )
-    if len(entry) > MAX_ENTRY_BYTES:
-        raise LogError(f"the {kind} entry of {name} has {len(entry)} bytes; at most {MAX_ENTRY_BYTES} are logged")
-    return entry
+    own = {f"{said.step}/{party}": hashlib.sha256(said.body).digest()}
+    statements = _statements(said, payload, own, constitution=constitution, epoch_id=epoch_id)
+    return [seal_entry(statement, party=party, signer=signer) for statement in statements]
 
 
-def read_statement(entry: bytes) -> Statement:
-    """Return what an entry says; its signature is not verified.
-
-    Raises:
-        MessageError: It is no DSSE envelope around a statement of ours.
-    """
-    try:
-        envelope = msgspec.json.decode(entry, type=_Envelope)
-        said = msgspec.json.decode(base64.b64decode(envelope.payload, validate=True))
-        (subject,) = said["subject"]
-        kind = said["predicateType"].removeprefix(KIND)
-        return msgspec.convert(
-            {
-                "kind": kind,
-                "name": subject["name"],
-                "sha256": subject["digest"]["sha256"],
-                "predicate": said["predicate"],
-                "signer": envelope.signatures[0].keyid,
-            },
-            Statement,
+def _statements(
+    said: Said, payload: Payload, own: dict[str, bytes], *, constitution: str, epoch_id: bytes | None
+) -> Iterator[Statement]:
+    time, session = said.time_ns // NS, said.session
+    predicate: Predicate
+    if isinstance(payload, Manifest):
+        predicate = ManifestLogged(
+            time=time,
+            session=session,
+            epoch=payload.epoch,
+            round=payload.round,
+            purpose=payload.purpose,
+            length=payload.length,
+            span_start=payload.span_start_ns // NS,
+            span_end=payload.span_end_ns // NS,
+            participants=payload.participants,
+            constitution=payload.constitution,
+            manifest=payload.digest().hex(),
         )
-    except (msgspec.MsgspecError, ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
-        raise MessageError(f"log entry: expected a DSSE envelope around an in-toto statement: {error}") from error
+        yield Statement(own, predicate)
+    elif isinstance(payload, Cohort):
+        manifest, root = payload.manifest.hex(), payload.root().hex()
+        predicate = CohortLogged(time=time, session=session, manifest=manifest, root=root, members=payload.members)
+        yield Statement(own, predicate)
+        uploads = dict(zip([f"upload/{name}" for name in payload.members], payload.uploads, strict=True))
+        yield Statement(uploads, CiphertextsLogged(time=time, session=session, manifest=manifest, root=root))
+    elif isinstance(payload, Result):
+        predicate = ResultLogged(
+            time=time,
+            session=session,
+            manifest=payload.manifest.hex(),
+            root=payload.root.hex(),
+            call=payload.number,
+            members=payload.members,
+            sum=hashlib.sha256(payload.steps).hexdigest(),
+        )
+        yield Statement(own, predicate)
+    elif isinstance(payload, Died):
+        reason = payload.reason[:MAX_REASON]
+        yield Statement(own, DeathLogged(time=time, session=session, manifest=payload.manifest.hex(), reason=reason))
+    elif isinstance(payload, Epoch):
+        setups = dict(zip([f"setup/{name}" for name in payload.members], payload.setups, strict=True))
+        predicate = EpochLogged(
+            time=time,
+            epoch=payload.epoch,
+            epoch_id=(epoch_id or b"").hex(),
+            members=payload.members,
+            constitution=constitution,
+        )
+        yield Statement(own | setups, predicate)
 
 
-def open_statement(entry: bytes, *, sender: str, key: str) -> Statement:
-    """Return what an entry says if `sender` signed it.
+def read_entry(entry: bytes, *, keys: Mapping[str, str]) -> Statement:
+    """Return the statement of an entry whose party's signature holds.
 
     Raises:
-        MessageError: It is malformed or names another signer.
+        MessageError: It is malformed.
         SignatureError: The signature does not hold.
     """
-    statement = read_statement(entry)
-    if statement.signer != sender:
-        raise MessageError(f"log entry: expected a statement of {sender}, got one of {statement.signer[:40]}")
-    envelope = msgspec.json.decode(entry, type=_Envelope)
-    signature = base64.b64decode(envelope.signatures[0].sig)
-    verify(parse_public(key), envelope.payloadType, base64.b64decode(envelope.payload), signature)
-    return statement
-
-
-def identity_of(entry: bytes) -> bytes:
-    """Return the hash of what an entry says, whoever's signature is around it."""
-    return hashlib.sha256(msgspec.json.decode(entry, type=_Envelope).payload.encode()).digest()
-
-
-def manifest_of(entry: bytes) -> bytes | None:
-    """Return the digest of the manifest that an entry is about; None for other entries and what is no statement."""
-    try:
-        statement = read_statement(entry)
-        return bytes.fromhex(statement.predicate["digest"]) if statement.kind == "manifest" else None
-    except (MessageError, KeyError, TypeError, ValueError):
-        return None
-
-
-def constitution_entry(constitution: Constitution, *, sender: str, signer: Signer) -> bytes:
-    """Return the first entry of an epoch's log."""
-    predicate = {
-        "federation": constitution.federation,
-        "epoch": constitution.epoch,
-        "members": {party.name: party.identity_key for party in constitution.members},
-        "coordinator": {constitution.coordinator.name: constitution.coordinator.identity_key},
-        "supersedes": constitution.supersedes,
-    }
-    return seal_statement(
-        "constitution", "constitution.json", constitution.bytes(), predicate, sender=sender, signer=signer
-    )
-
-
-def message_entry(name: str, body: bytes, payload: Payload, *, sender: str, signer: Signer) -> bytes | None:
-    """Return the entry of a message of the coordinator's; None for a message that decides nothing.
-
-    Args:
-        name: Its address in the epoch: session, step and sender.
-        body: Its bytes on the board.
-        payload: What it says.
-        sender: The coordinator.
-        signer: Its identity key.
-    """
-    predicate = _predicate(payload)
-    if predicate is None:
-        return None
-    return seal_statement(type(payload).__name__.lower(), name, body, predicate, sender=sender, signer=signer)
-
-
-def _predicate(payload: Payload) -> dict[str, Any] | None:
-    if isinstance(payload, Manifest):
-        return {
-            "digest": payload.digest().hex(),
-            "epoch_id": payload.epoch_id.hex(),
-            "constitution": payload.constitution,
-            "purpose": payload.purpose,
-            "round": str(payload.round),
-            "position": payload.position,
-            "attempt": payload.attempt,
-            "length": payload.length,
-            "span_start_ns": str(payload.span_start_ns),
-            "span_end_ns": str(payload.span_end_ns),
-            "participants": list(payload.participants),
-        }
-    if isinstance(payload, Cohort):
-        uploads = {name: digest.hex() for name, digest in zip(payload.members, payload.uploads, strict=True)}
-        return {"manifest": payload.manifest.hex(), "root": payload.root().hex(), "uploads": uploads}
-    if isinstance(payload, Result):
-        steps = hashlib.sha256(payload.steps).hexdigest()
-        root = payload.root.hex()
-        return {"manifest": payload.manifest.hex(), "root": root, "call": payload.number, "steps_sha256": steps}
-    if isinstance(payload, Died):
-        return {"manifest": payload.manifest.hex(), "reason": payload.reason[:1000]}
-    if isinstance(payload, Epoch):
-        setups = {name: digest.hex() for name, digest in zip(payload.members, payload.setups, strict=True)}
-        return {"setups": setups, "left_out": {k: v[:200] for k, v in payload.left_out.items()}}
-    return None
+    return open_entry(entry, keys=keys).statement

@@ -1,21 +1,15 @@
 """What one member knows of the transparency log, and its work as a witness.
 
 The coordinator publishes each new checkpoint with every entry since the one before, so a member reads the whole log:
-it hashes the entries itself, compares the root, cosigns, and knows in which checkpoint each manifest is.
+its witness hashes the entries, compares the root, cosigns, and names what does not continue the log; and the member
+knows in which entry each manifest is. Every epoch has a log of its own, whose first entry is its constitution.
 
-| what the coordinator does | what this finds |
-|---|---|
-| shows another tree of the same size | split view: the roots differ |
-| goes back behind what was cosigned | rewind: the start is below the size known |
-| leaves out, adds or moves an entry | the entries do not make the root |
-| signs a note of another log, or none | the note's signature |
+After a restart the board is read again from its beginning; what it says up to the newest checkpoint that this member
+cosigned must lead to that checkpoint.
 
-The newest checkpoint cosigned is durable before its cosignature leaves; after a restart the board is read again, and
-what it says up to that checkpoint must lead to it.
-
-Guarantees: this member cosigns checkpoints of one growing tree only, ever; it helps to open a sum only if its manifest
-is in a checkpoint that enough members cosigned and that this member has seen.
-Does NOT guarantee: that everything that happened is an entry; entries that concern this member it can compare.
+Guarantees: this member helps to open a sum only if its manifest is an entry before a checkpoint that enough members
+cosigned and that is of the log that this member follows.
+Does NOT guarantee: that everything that happened is an entry; what concerns this member it can compare.
 Source: RFC 9162; C2SP tlog-checkpoint, tlog-cosignature and tlog-witness.
 """
 
@@ -24,15 +18,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from hansa.audit.checkpoint import Checkpoint, open_checkpoint
-from hansa.audit.merkle import Frontier, leaf_hashes
-from hansa.audit.note import Note, NoteKey, cosign
-from hansa.errors import LogError, MessageError, RefusedError
+from hansa.audit.entry import open_entry
+from hansa.audit.merkle import HASH_BYTES, TILE_WIDTH, leaf_hashes
+from hansa.audit.note import Note, NoteKey
+from hansa.audit.witness import Fault, Witness
+from hansa.errors import HansaError, LogError, MessageError, RefusedError
 from hansa.federation.entries import manifest_of
-from hansa.federation.store import Cosigned
+from hansa.federation.witness_memory import StoreMemory
 from hansa.protocol.messages import Logged, open_envelope
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from hansa.crypto.signature import Signer
     from hansa.federation.store import MemberStore
@@ -63,11 +59,14 @@ class LogView:
 
     Args:
         name: The member.
-        epoch: Label of the epoch; every epoch has a log.
+        epoch: Label of the epoch.
         limits: The constitution's limits.
         signer: The member's identity key.
         store: The member's durable facts.
         clock: Returns ns UTC.
+
+    Raises:
+        StoreError: What the witness remembers is damaged.
     """
 
     def __init__(
@@ -75,94 +74,95 @@ class LogView:
     ) -> None:
         self._name = name
         self._limits = limits
-        self._signer = signer
-        self._store = store
-        self._clock = clock
         self._log = log_key(limits, epoch)
-        self._witnesses = witness_keys(limits)
-        self._frontier = Frontier()
-        self._roots: dict[int, bytes] = {}
+        self._witnesses = [*witness_keys(limits).values()]
+        self._memory = StoreMemory(self._log.name, store)
+        self._witness = Witness(name, signer=signer, log=self._log, memory=self._memory, clock=lambda: clock() // NS)
+        self.size = 0  # entries read since the start
         self._manifests: dict[bytes, int] = {}  # digest of a manifest: index of its entry
-
-    @property
-    def size(self) -> int:
-        """Entries read so far."""
-        return self._frontier.size
 
     def on_logged(self, body: bytes) -> bytes | None:
         """Take in the newest entries and their checkpoint; return this member's signature line to send.
 
+        None for a checkpoint before the newest cosigned: the board is being read again.
+
         Raises:
-            LogError: What is wrong, by name: rewind, split view, omitted or reordered entries.
+            LogError: The log does not go on from where it was; `fault` names what was done.
             SignatureError: The coordinator or the log has not signed.
         """
-        coordinator = self._limits.coordinator
-        logged = open_envelope(body, Logged, sender=coordinator, key=self._limits.keys[coordinator], limit=LOGGED_BYTES)
+        name = self._limits.coordinator
+        logged = open_envelope(body, Logged, sender=name, key=self._limits.keys[name], limit=LOGGED_BYTES)
         checkpoint = open_checkpoint(logged.note, log=self._log).checkpoint
-        frontier = self._extended(logged, checkpoint)
-        line = self._cosigned(checkpoint)
-        start, self._frontier = self._frontier.size, frontier
-        self._roots[checkpoint.size] = checkpoint.root
-        for index, entry in enumerate(logged.entries, start):
-            manifest = manifest_of(entry)
-            if manifest is not None:
-                self._manifests.setdefault(manifest, index)
+        if logged.start != self.size:
+            fault = Fault.REWIND if logged.start < self.size else Fault.OMISSION
+            raise LogError(
+                f"{self._name} has read {self.size} entries of {self._log.name}, the next are from {logged.start}: "
+                f"{fault}; not cosigned",
+                fault=fault,
+            )
+        line = self._witnessed(logged, checkpoint)
+        self._index(logged.entries)
         return line
 
     def require_witnessed(self, manifest: bytes, checkpoint: bytes) -> None:
         """Return if a checkpoint is cosigned by enough members and holds the manifest with this digest.
 
         Raises:
-            LogError: It is not in the log as this member read it, or the checkpoint is not of that log.
+            LogError: The manifest is not in it, or it is not of the log that this member follows.
             SignatureError: Too few members have cosigned.
         """
-        index = self._manifests.get(manifest)
-        opened = open_checkpoint(
-            checkpoint, log=self._log, witnesses=[*self._witnesses.values()], quorum=self._limits.cosignatures
-        )
-        found = opened.checkpoint
-        if index is None or index >= found.size:
-            raise LogError(f"the manifest is in no entry before the checkpoint of size {found.size}: nothing is opened")
-        if self._roots.get(found.size) != found.root:
+        opened = open_checkpoint(checkpoint, log=self._log, witnesses=self._witnesses, quorum=self._limits.cosignatures)
+        index, size = self._manifests.get(manifest), opened.checkpoint.size
+        if index is None or index >= size or size > self._witness.size:
             raise LogError(
-                f"split view: the cosigned checkpoint of size {found.size} is not of the log that was shown to "
-                f"{self._name}; keep both and show them to the other members"
+                f"{self._name}: the manifest is in no entry before the checkpoint of size {size}: nothing is opened",
+                fault=Fault.OMISSION,
             )
+        self._witness.compare(checkpoint)
 
-    def _extended(self, logged: Logged, checkpoint: Checkpoint) -> Frontier:
-        known = self._frontier.size
-        if checkpoint.size in self._roots and self._roots[checkpoint.size] != checkpoint.root:
-            raise LogError(f"split view: two trees of size {checkpoint.size}")
-        if logged.start < known:
-            raise LogError(f"rewind: the log goes on from size {logged.start}, {self._name} has read {known}")
-        if logged.start > known:
-            raise LogError(f"omitted entries: {known} to {logged.start - 1} were not shown to {self._name}")
-        frontier, _ = self._frontier.extended(leaf_hashes(logged.entries))
-        if frontier.size != checkpoint.size or frontier.root() != checkpoint.root:
-            raise LogError(
-                f"the entries {known} to {frontier.size - 1} do not make the checkpoint of size {checkpoint.size}: "
-                "one is omitted, added, altered or moved"
+    def _witnessed(self, logged: Logged, checkpoint: Checkpoint) -> bytes | None:
+        reader = _Reader(self._memory, logged.start, leaf_hashes(logged.entries))
+        if checkpoint.size != logged.start + len(logged.entries):
+            raise MessageError(
+                f"log: entries {logged.start} to {logged.start + len(logged.entries) - 1} with a checkpoint of size "
+                f"{checkpoint.size}"
             )
-        return frontier
+        if checkpoint.size > self._witness.size:
+            return str(self._witness.observe(logged.note, reader)).encode()
+        self._witness.compare(logged.note)
+        kept = self._memory.cosigned()
+        if checkpoint.size < self._witness.size or kept is None:
+            return None
+        return str(Note.parse(kept).signatures[-1]).encode()
 
-    def _cosigned(self, checkpoint: Checkpoint) -> bytes | None:
-        """Remember a checkpoint and return the cosignature; none for what lies before the newest cosigned."""
-        newest = self._store.cosigned(self._log.name)
-        if newest is not None and checkpoint.size <= newest.size:
-            if checkpoint.size < newest.size:
-                return None
-            if checkpoint.root != newest.root:
-                raise LogError(f"split view: {self._name} has cosigned another tree of size {checkpoint.size}")
-            return newest.line
-        if newest is not None and newest.size not in self._roots:
-            raise LogError(
-                f"rewind: {self._name} has cosigned a checkpoint of size {newest.size}, and the log that it reads "
-                "now never had it; the log was replaced: stop, and show both to the other members"
-            )
-        seconds = self._clock() // NS
-        line = str(cosign(checkpoint.text(), self._signer, name=self._name, seconds=seconds)).encode()
-        self._store.cosign(self._log.name, Cosigned(checkpoint.size, checkpoint.root, line))
-        return line
+    def _index(self, entries: Sequence[bytes]) -> None:
+        """Note where manifests are; what is no statement is the coordinator's fault alone and stays without effect."""
+        for index, entry in enumerate(entries, self.size):
+            try:
+                opened = open_entry(entry, keys=self._limits.keys)
+            except HansaError:
+                continue
+            manifest = manifest_of(opened.statement) if opened.party == self._limits.coordinator else None
+            if manifest is not None:
+                self._manifests.setdefault(manifest, index)
+        self.size += len(entries)
+
+
+class _Reader:
+    """The log's lowest tiles: what the witness remembers, then the entries that were just shown."""
+
+    def __init__(self, memory: StoreMemory, start: int, leaves: Sequence[bytes]) -> None:
+        self._memory = memory
+        self._start = start
+        self._leaves = leaves
+
+    def tile(self, level: int, number: int, width: int) -> bytes:
+        """Return the first hashes of a tile of level 0."""
+        low = number * TILE_WIDTH
+        known = min(max(self._start - low, 0), width)
+        before = self._memory.tile(level, number, known) if known else b""
+        first = max(low - self._start, 0)
+        return before + b"".join(self._leaves[first : first + width - len(before) // HASH_BYTES])
 
 
 def check_line(body: bytes, *, sender: str, text: str, key: NoteKey) -> Note:

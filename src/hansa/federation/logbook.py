@@ -1,8 +1,8 @@
 """The transparency log as the coordinator keeps it: entries in, checkpoints out, members' cosignatures on them.
 
 Everything that is decided on the board becomes an entry, in the board's order; a manifest becomes one before it is
-announced. Entries are a function of the messages, so whatever a kill interrupts is done again after a restart and
-what is in the log already stays where it is.
+announced. After a restart the board is read again: what a kill interrupted
+is done again, and what is in the log already stays where it is.
 
 Guarantees: a checkpoint is durable before it is published; a cosigned one that is handed out holds the manifest asked
 for and has the signatures of enough members.
@@ -15,15 +15,19 @@ from typing import TYPE_CHECKING, Final
 
 from hansa.audit.checkpoint import Checkpoint, signed_checkpoint
 from hansa.audit.note import Note
+from hansa.audit.store import MAX_ENTRY_BYTES
 from hansa.errors import MessageError, RefusedError
-from hansa.federation.entries import MAX_ENTRY_BYTES, SUBMITTED, identity_of, manifest_of, message_entry, open_statement
-from hansa.federation.log_view import check_line, witness_keys
-from hansa.protocol.messages import Logged
+from hansa.federation.entries import SUBMITTED, Said, identity_of, manifest_of, message_entries, read_entry
+from hansa.federation.log_view import LOGGED_BYTES, check_line, witness_keys
+from hansa.protocol.messages import Epoch, Logged
 
 if TYPE_CHECKING:
     from hansa.audit.note import SignatureLine
+    from hansa.audit.statement import Statement
     from hansa.audit.store import LogStore
     from hansa.crypto.signature import Signer
+    from hansa.federation.own_envelopes import OwnEnvelopes
+    from hansa.federation.transport import Message
     from hansa.protocol.limits import Limits
     from hansa.protocol.messages import Payload
 
@@ -50,9 +54,10 @@ class Logbook:
         self._signer = signer
         self._limits = limits
         self._witnesses = witness_keys(limits)
+        self.listing: Message | None = None  # the newest list of who set up, not yet an entry
         self._known: set[bytes] = set()
         self._manifests: dict[bytes, int] = {}  # index of each manifest's entry
-        self._waiting: list[bytes] = []
+        self._waiting: list[tuple[bytes, Statement]] = []
         self._said = 0  # size that the board has read
         self._awaited = 0  # size that was published and not read back
         self._notes: dict[int, Note] = {}
@@ -60,22 +65,56 @@ class Logbook:
         self._witnessed: tuple[int, bytes] = (0, b"")  # size and note of the newest with enough cosignatures
         self._unkept: Note | None = None  # the same with all cosignatures so far, not yet on disk
         for index, entry in enumerate(store.entries()):
-            self._index(index, entry)
+            self._index(index, read_entry(entry, keys=limits.keys))
 
     def enter(self, *entries: bytes) -> None:
-        """Append entries with the next checkpoint, unless the log has them."""
+        """Append entries with the next checkpoint, unless the log has them.
+
+        Raises:
+            MessageError: One is malformed.
+            SignatureError: One is not signed by its party.
+        """
         for entry in entries:
-            identity = identity_of(entry)
+            statement = read_entry(entry, keys=self._limits.keys)
+            identity = identity_of(statement)
             if identity not in self._known:
                 self._known.add(identity)
-                self._waiting.append(entry)
+                self._waiting.append((entry, statement))
 
-    def enter_message(self, session: str, step: str, body: bytes, payload: Payload) -> None:
-        """Append the entry of a message of the coordinator's, if it decides anything."""
-        coordinator = self._limits.coordinator
-        name = f"{session}/{step}/{coordinator}"
-        entry = message_entry(name, body, payload, sender=coordinator, signer=self._signer)
-        self.enter(*(() if entry is None else (entry,)))
+    def enter_message(self, said: Said, payload: Payload, *, epoch_id: bytes | None) -> None:
+        """Append the entries of a message of the coordinator's, if it decides anything."""
+        limits = self._limits
+        entries = message_entries(
+            said,
+            payload,
+            constitution=limits.constitution,
+            epoch_id=epoch_id,
+            party=limits.coordinator,
+            signer=self._signer,
+        )
+        self.enter(*entries)
+
+    def enter_listing(self, own: OwnEnvelopes, *, epoch_id: bytes) -> None:
+        """Append the entry of the list under which the epoch came up, once."""
+        listing, self.listing = self.listing, None
+        if listing is not None:
+            subject = listing.subject
+            said = Said(subject.session, subject.step, listing.body, listing.time_ns)
+            self.enter_message(said, own.read(listing, Epoch), epoch_id=epoch_id)
+
+    def handle(self, message: Message, own: OwnEnvelopes) -> None:
+        """Take in a message about the log: a checkpoint read back, a cosignature, what a member submits.
+
+        Raises:
+            HansaError: What is wrong with it.
+        """
+        subject = message.subject
+        if subject.step == "logged":
+            self._note_said(own.read(message, Logged, limit=LOGGED_BYTES))
+        elif subject.step == "cosign":
+            self._add_cosignature(subject.sender, subject.session, message.body)
+        else:
+            self._enter_submitted(subject.sender, message.body)
 
     def say(self) -> Logged | None:
         """Append what waits, durably, and return what the board has not read yet; None if nothing, or not read back.
@@ -84,16 +123,16 @@ class Logbook:
             StoreError: The disk refuses; nothing was appended and nothing may be announced.
         """
         if self._waiting:
-            first = self.store.append(self._waiting)
-            for index, entry in enumerate(self._waiting, first):
-                self._index(index, entry)
+            first = self.store.append([entry for entry, _ in self._waiting])
+            for index, (_, statement) in enumerate(self._waiting, first):
+                self._index(index, statement)
             self._waiting = []
         if self._awaited or self.store.size == self._said:
             return None
         size = self._awaited = min(self.store.size, self._said + ENTRIES)
         return Logged(self._said, tuple(self.store.entries(self._said, size)), self._note(size).to_bytes())
 
-    def note_said(self, logged: Logged) -> None:
+    def _note_said(self, logged: Logged) -> None:
         """Take a checkpoint back from the board.
 
         Raises:
@@ -110,7 +149,7 @@ class Logbook:
             oldest = next(iter(self._notes))
             del self._notes[oldest], self._lines[oldest]
 
-    def enter_submitted(self, sender: str, entry: bytes) -> None:
+    def _enter_submitted(self, sender: str, entry: bytes) -> None:
         """Append what a member submitted.
 
         Raises:
@@ -119,14 +158,12 @@ class Logbook:
         """
         if sender not in self._witnesses or len(entry) > MAX_ENTRY_BYTES:
             raise MessageError(f"log: expected at most {MAX_ENTRY_BYTES} bytes of a member, got {len(entry)}")
-        statement = open_statement(entry, sender=sender, key=self._limits.keys[sender])
-        if statement.kind not in SUBMITTED:
-            raise MessageError(
-                f"log: {sender} submitted {statement.kind[:40]!r}; expected {', '.join(sorted(SUBMITTED))}"
-            )
+        kind = read_entry(entry, keys={sender: self._limits.keys[sender]}).predicate.kind
+        if kind not in SUBMITTED:
+            raise MessageError(f"log: {sender} submitted a {kind}; expected one of {', '.join(sorted(SUBMITTED))}")
         self.enter(entry)
 
-    def add_cosignature(self, sender: str, session: str, body: bytes) -> None:
+    def _add_cosignature(self, sender: str, session: str, body: bytes) -> None:
         """Note a member's cosignature; those on checkpoints long past are ignored.
 
         Raises:
@@ -172,9 +209,9 @@ class Logbook:
         index = self._manifests.get(manifest)
         return note if index is not None and index < size else b""
 
-    def _index(self, index: int, entry: bytes) -> None:
-        self._known.add(identity_of(entry))
-        manifest = manifest_of(entry)
+    def _index(self, index: int, statement: Statement) -> None:
+        self._known.add(identity_of(statement))
+        manifest = manifest_of(statement)
         if manifest is not None:
             self._manifests.setdefault(manifest, index)
 

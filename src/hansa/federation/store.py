@@ -6,7 +6,8 @@
 | charge | one row a (session, purpose, period): releases, noise, whether it was released; rows are never deleted |
 | egress | one row a message that left: time, session, step, bytes, SHA-256, chained by SHA-256 |
 | head | number and chain of the newest egress row |
-| witness | of each log, the newest checkpoint that this member cosigned, and the cosignature |
+| witness, tile | of each log, the newest checkpoint that this member cosigned, and the hashes of its tree |
+| dispute | checkpoints that contradict what was cosigned: the evidence |
 
 A session's name here is `epoch/session`: the file outlives an epoch, and session labels come again.
 
@@ -30,7 +31,7 @@ from hansa.errors import EquivocationError, StoreError
 from hansa.protocol.privacy import Charge, NoiseShares
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
 _SCHEMA: Final = """
@@ -46,8 +47,12 @@ CREATE TABLE IF NOT EXISTS egress (
   bytes INTEGER NOT NULL, sha256 BLOB NOT NULL, chain BLOB NOT NULL, UNIQUE (session, step));
 CREATE TABLE IF NOT EXISTS head (
   only INTEGER PRIMARY KEY CHECK (only = 1), number INTEGER NOT NULL, chain BLOB NOT NULL);
-CREATE TABLE IF NOT EXISTS witness (
-  origin TEXT PRIMARY KEY, size INTEGER NOT NULL, root BLOB NOT NULL, line BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS witness (origin TEXT PRIMARY KEY, note BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS tile (
+  origin TEXT NOT NULL, level INTEGER NOT NULL, number INTEGER NOT NULL, hashes BLOB NOT NULL,
+  PRIMARY KEY (origin, level, number)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS dispute (
+  origin TEXT NOT NULL, note BLOB NOT NULL, PRIMARY KEY (origin, note)) WITHOUT ROWID;
 """
 _LOG_PAGES: Final = 8192  # 32 MiB; `tidy` empties the log long before
 
@@ -63,15 +68,6 @@ class Egress:
     size: int
     sha256: bytes
     chain: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Cosigned:
-    """The newest checkpoint of a log that a member cosigned: its size, its root, the signature line."""
-
-    size: int
-    root: bytes
-    line: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,22 +278,31 @@ class MemberStore:
             raise StoreError(f"egress record: it ends after row {len(rows)}, not with its newest; the file was changed")
         return rows
 
-    def cosigned(self, origin: str) -> Cosigned | None:
-        """Return the newest checkpoint of a log that was cosigned, or None."""
-        row = self._execute("SELECT size, root, line FROM witness WHERE origin = ?", origin).fetchone()
-        return None if row is None else Cosigned(*row)
+    def cosigned(self, origin: str) -> bytes | None:
+        """Return the newest checkpoint of a log that this member cosigned, or None."""
+        row = self._execute("SELECT note FROM witness WHERE origin = ?", origin).fetchone()
+        return None if row is None else bytes(row[0])
 
-    def cosign(self, origin: str, cosigned: Cosigned) -> None:
-        """Note that a checkpoint is cosigned; the log never goes back behind it.
+    def witness_tile(self, origin: str, level: int, number: int) -> bytes:
+        """Return the hashes that are kept of a tile of a log, none if there are none."""
+        statement = "SELECT hashes FROM tile WHERE origin = ? AND level = ? AND number = ?"
+        row = self._execute(statement, origin, level, number).fetchone()
+        return b"" if row is None else bytes(row[0])
 
-        Raises:
-            EquivocationError: One as large or larger was cosigned before.
-        """
-        newest = self.cosigned(origin)
-        if newest is not None and newest.size >= cosigned.size and newest != cosigned:
-            raise EquivocationError(f"{origin}: a checkpoint of size {newest.size} was cosigned before")
-        row = (origin, cosigned.size, cosigned.root, cosigned.line)
-        self._execute("INSERT OR REPLACE INTO witness VALUES (?, ?, ?, ?)", *row)
+    def keep_cosigned(self, origin: str, note: bytes, tiles: Iterable[tuple[int, int, bytes]]) -> None:
+        """Keep a cosigned checkpoint and the tiles (level, number, hashes) of its tree that are new or longer."""
+        with self.transaction():
+            for tile in tiles:
+                self._execute("INSERT OR REPLACE INTO tile VALUES (?, ?, ?, ?)", origin, *tile)
+            self._execute("INSERT OR REPLACE INTO witness VALUES (?, ?)", origin, note)
+
+    def keep_dispute(self, origin: str, note: bytes) -> None:
+        """Keep a checkpoint that contradicts what was cosigned; the same one again changes nothing."""
+        self._execute("INSERT OR IGNORE INTO dispute VALUES (?, ?)", origin, note)
+
+    def disputes(self) -> list[tuple[str, bytes]]:
+        """Return every log and checkpoint in dispute."""
+        return [(row[0], bytes(row[1])) for row in self._execute("SELECT origin, note FROM dispute ORDER BY 1, 2")]
 
     def _execute(self, statement: str, *values: object) -> sqlite3.Cursor:
         try:
