@@ -91,11 +91,11 @@ def in_one_piece(path: Path, caps: str, quotes: Path | None) -> pl.DataFrame:
     return bars_from_ticks(stood, depth, made, market="A-USD", venue="desk", bar_ns=BAR_NS, caps=CAPS[caps])
 
 
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=12)
 @given(
     seed=st.integers(0, 10_000),
-    rows=st.integers(1, 120),
-    block_bytes=st.integers(64, 3000),
+    rows=st.integers(1, 60),
+    block_bytes=st.integers(400, 3000),
     form=st.sampled_from(["parquet", "csv", "csv.gz"]),
     caps=st.sampled_from(["none", "clients", "house"]),
     is_ordered=st.booleans(),

@@ -202,7 +202,7 @@ def labelled(spans: Sequence[pl.DataFrame], *, market: str, venue: str) -> pl.Da
     move_bps = 1e4 * (pl.col("close") / pl.col("open")).log().abs()
     impact = pl.when(pl.col("_turnover") > 0).then(move_bps / (pl.col("_turnover") / 1e6))
     filled = (
-        pl.concat(spans)
+        pl.concat(spans, rechunk=True)
         .with_columns(impact.alias("impact_bps_per_mio"))
         .with_columns(
             *(pl.coalesce(name, "mid").alias(name) for name in ("open", "high", "low", "close")),
