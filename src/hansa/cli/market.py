@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
+from glob import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final, Literal
 
@@ -306,14 +307,33 @@ def _advance(progress: Progress, task: TaskID, done: int, size: int, share: floa
 
 
 def _write(bars: pl.DataFrame, target: Path) -> None:
+    """Write bars whole or not at all; what an import that was killed left of them goes."""
     unfinished = target.with_name(f".{target.name}.{os.getpid()}.partial")
     try:
-        bars.write_parquet(unfinished, compression="zstd")
+        for left in target.parent.glob(f".{escape(target.name)}.*.partial"):
+            if not _is_running(left.name.split(".")[-2]):
+                left.unlink(missing_ok=True)
+        with unfinished.open("wb") as file:
+            bars.write_parquet(file, compression="zstd")
+            file.flush()
+            os.fsync(file.fileno())
         unfinished.replace(target)
     except OSError as error:
         raise DataError(f"{target}: cannot be written ({type(error).__name__}); check space and permissions") from error
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+def _is_running(process: str) -> bool:
+    if os.name != "posix":  # elsewhere asking may end the process
+        return True
+    try:
+        os.kill(int(process), 0)
+    except ProcessLookupError:
+        return False
+    except (ValueError, OSError):  # somebody else's process, or no name of ours
+        return True
+    return True
 
 
 def _print_table(reports: list[Quality]) -> None:

@@ -22,7 +22,7 @@ from hansa.errors import DataError
 from hansa.market.readers.bars import load_table, lowered_names
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
     from pathlib import Path
 
 BLOCK_BYTES: Final = 1 << 24
@@ -32,6 +32,8 @@ _READ_BYTES: Final = 1 << 20
 _LONGEST_BLOCKS: Final = 4  # a row longer than that many blocks is a quote that is never closed
 _BYTES_A_ROW: Final = 64  # of a Parquet file, about
 
+_Part = tuple[list[str], pl.DataFrame, float]  # names of all columns, rows, share of the file
+
 
 @dataclass(frozen=True, slots=True)
 class Batch:
@@ -40,51 +42,60 @@ class Batch:
     Attributes:
         first_row: Number of the first of them in the file.
         frame: The rows; column names in small letters, cells of a CSV are text.
+        names: Names of all columns of the file, in small letters.
         share: Part of the file read so far, 0 to 1.
     """
 
     first_row: int
     frame: pl.DataFrame
+    names: tuple[str, ...]
     share: float
 
 
-def batches(path: Path, *, block_bytes: int = BLOCK_BYTES) -> Iterator[Batch]:
+def batches(path: Path, *, wanted: Collection[str] | None = None, block_bytes: int = BLOCK_BYTES) -> Iterator[Batch]:
     """Read a file as batches with column names in small letters.
 
     Args:
         path: `.parquet`, `.csv` or `.csv.gz` file.
+        wanted: Names, in small letters, of the columns to read of a Parquet file; None, or if it has none: all.
         block_bytes: About how much of the unpacked file a batch holds.
 
     Raises:
         DataError: As for `load_table`; what a later batch is refused for comes after the batches before it.
     """
     first_row = 0
-    found = _parquet(path, block_bytes) if path.name.lower().endswith(".parquet") else _csv(path, block_bytes)
-    for frame, share in found:
+    is_parquet = path.name.lower().endswith(".parquet")
+    found = _parquet(path, wanted, block_bytes) if is_parquet else _csv(path, block_bytes)
+    for names, frame, share in found:
         if frame.is_empty():
             continue
-        frame.columns = lowered_names(frame.columns, path)
-        yield Batch(first_row, frame, share)
+        lowered = dict(zip(names, lowered_names(names, path), strict=True))
+        frame.columns = [lowered[name] for name in frame.columns]
+        yield Batch(first_row, frame, tuple(lowered.values()), share)
         first_row += frame.height
     if not first_row:
         load_table(path)
         raise DataError(f"{path}: row 0: expected rows; the file has none")
 
 
-def _parquet(path: Path, block_bytes: int) -> Iterator[tuple[pl.DataFrame, float]]:
+def _parquet(path: Path, wanted: Collection[str] | None, block_bytes: int) -> Iterator[_Part]:
     row = 0
     try:
         table = pl.scan_parquet(path, glob=False)
+        names = table.collect_schema().names()
+        lowered = lowered_names(names, path)
+        if wanted is not None and (kept := [name for name, low in zip(names, lowered, strict=True) if low in wanted]):
+            table = table.select(kept)
         rows = int(table.select(pl.len()).collect().item())
         size = max(1, block_bytes // _BYTES_A_ROW)
         for frame in table.collect_batches(chunk_size=size, maintain_order=True, engine="streaming"):
             row += frame.height
-            yield frame, row / rows
+            yield names, frame, row / rows
     except (pl.exceptions.PolarsError, OSError) as error:
         raise _unreadable(path, row, error) from error
 
 
-def _csv(path: Path, block_bytes: int) -> Iterator[tuple[pl.DataFrame, float]]:
+def _csv(path: Path, block_bytes: int) -> Iterator[_Part]:
     if not path.name.lower().endswith((".csv", ".csv.gz")):
         raise DataError(f"{path}: expected a .parquet, .csv or .csv.gz file")
     row = 0
@@ -94,7 +105,8 @@ def _csv(path: Path, block_bytes: int) -> Iterator[tuple[pl.DataFrame, float]]:
             magic = file.read(4)
             file.seek(0)
             if magic.startswith(_OTHER_MAGICS):
-                yield load_table(path), 1.0
+                whole = load_table(path)
+                yield whole.columns, whole, 1.0
                 return
             content: _Content = gzip.GzipFile(fileobj=file) if magic.startswith(_GZIP_MAGIC) else file
             blocks = _Blocks(path, content, block_bytes)
@@ -102,7 +114,7 @@ def _csv(path: Path, block_bytes: int) -> Iterator[tuple[pl.DataFrame, float]]:
             for block in blocks.rest():
                 frame = _parsed(header, block, path, row)
                 row = blocks.row = row + frame.height
-                yield frame, min(1.0, file.tell() / size)
+                yield frame.columns, frame, min(1.0, file.tell() / size)
     except OSError as error:
         raise _unreadable(path, row, error) from error
 
@@ -116,6 +128,7 @@ class _Blocks:
 
     def __init__(self, path: Path, content: _Content, block_bytes: int) -> None:
         self._path, self._content, self._block_bytes = path, content, block_bytes
+        self._longest = _LONGEST_BLOCKS * max(block_bytes, _READ_BYTES)
         self.row = 0
         self._held = bytearray()
         self._is_over = False
@@ -124,6 +137,8 @@ class _Blocks:
         """Return the first line that is not blank."""
         while True:
             while not (cut := _last_row_end(self._held, first=True)) and not self._is_over:
+                if len(self._held) > self._longest:
+                    raise DataError(f"{self._path}: row 0: the line of column names never ends; is it a CSV?")
                 self._more()
             line = bytes(self._held[:cut]) if cut else bytes(self._held)
             del self._held[: len(line)]
@@ -137,7 +152,7 @@ class _Blocks:
                 self._more()
             cut = len(self._held) if self._is_over else _last_row_end(self._held)
             while not cut and not self._is_over:
-                if len(self._held) > _LONGEST_BLOCKS * max(self._block_bytes, _READ_BYTES):
+                if len(self._held) > self._longest:
                     raise DataError(f"{self._path}: row {self.row}: a quoted cell is never closed; correct the row")
                 wanted = 2 * len(self._held)
                 while len(self._held) < wanted and not self._is_over:

@@ -1,8 +1,8 @@
 """Hands out the rows of a file in order of time, up to an edge, without holding the file.
 
 Rows may lie in any order. As long as no row comes later than an edge that was already handed out, the file is read
-once and only the rows after the last edge are held. Otherwise the file is read again into sorted runs on disk, which
-are merged by spans of time.
+once and only the rows after the last edge are held. Otherwise the file is read again and sorted on disk
+(`hansa.market.readers.runs`).
 
 Guarantees: rows come sorted by time and, of one time, in the order of the file. Does NOT guarantee: little memory where
 more rows than fit have one time or lie between two edges.
@@ -11,8 +11,6 @@ more rows than fit have one time or lie between two edges.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -21,14 +19,15 @@ import polars as pl
 from hansa.errors import DataError
 from hansa.market.readers.bars import TimesRead, unit_factor
 from hansa.market.readers.batches import BLOCK_BYTES, Batch, batches
+from hansa.market.readers.runs import in_time_order
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Collection, Iterator
+    from pathlib import Path
 
     from jaxtyping import Int
 
-_MARK: Final = 64  # every so many rows of a run, its time is noted
-_GROUP: Final = 16_384  # rows of a run that are read together
+_READING: Final = 0.5  # part of the work that reading is where the rows have to be sorted
 
 
 class ReadAgainError(Exception):
@@ -41,13 +40,15 @@ class Feed:
 
     Attributes:
         path: The file.
+        wanted: Names of the columns that `columns` looks for.
         columns: Makes checked columns of a batch: `ts_ns`, `row` and whatever the reader wants.
         block_bytes: About how much is read at once.
-        folder: Where runs are put if the file is not in order; None: the system's folder for such files.
-        progress: Told the share of the file that is read.
+        folder: Where rows are sorted if the file is not in order; None: the system's folder for temporary files.
+        progress: Told the share of the work on the file that is done.
     """
 
     path: Path
+    wanted: Collection[str]
     columns: Callable[[Batch, TimesRead], pl.DataFrame]
     block_bytes: int = BLOCK_BYTES
     folder: Path | None = None
@@ -65,8 +66,7 @@ class Feed:
         self._held.clear()
         self._frontier_ns = self._edge_ns = None
         self._is_over = False
-        parsed = self._parsed()
-        self._rows = parsed if self._in_order else in_time_order(parsed, self.folder, self.block_bytes, self.path)
+        self._rows = self._parsed() if self._in_order else self._sorted()
         self.pull()
 
     @property
@@ -121,52 +121,17 @@ class Feed:
 
     def _parsed(self) -> Iterator[pl.DataFrame]:
         times = TimesRead(largest=self._largest)
-        for batch in batches(self.path, block_bytes=self.block_bytes):
+        for batch in batches(self.path, wanted=self.wanted, block_bytes=self.block_bytes):
             before = unit_factor(times.largest)
             frame = self.columns(batch, times)
             self._largest = times.largest
             if batch.first_row and unit_factor(times.largest) != before:
                 raise ReadAgainError
-            self.progress(batch.share)
+            self.progress(batch.share if self._in_order else _READING * batch.share)
             yield frame
 
+    def _sorted(self) -> Iterator[pl.DataFrame]:
+        def merged(share: float) -> None:
+            self.progress(_READING + (1 - _READING) * share)
 
-def in_time_order(
-    frames: Iterator[pl.DataFrame], folder: Path | None, block_bytes: int, path: Path
-) -> Iterator[pl.DataFrame]:
-    """Sort frames by `ts_ns` and `row` on disk.
-
-    Args:
-        frames: Frames of any size that fits into memory.
-        folder: Where the runs are put; they are gone at the end.
-        block_bytes: About how much of the source a frame that comes out stands for.
-        path: Named in an error.
-
-    Raises:
-        DataError: The folder cannot be written.
-    """
-    try:
-        with TemporaryDirectory(prefix=".hansa-sorting-", dir=folder) as name:
-            runs: list[Path] = []
-            marks: list[Int[np.ndarray, " mark"]] = []
-            for frame in frames:
-                run = frame.sort("ts_ns", "row")
-                runs.append(Path(name, f"{len(runs)}.parquet"))
-                run.write_parquet(runs[-1], compression="lz4", row_group_size=_GROUP)
-                marks.append(run["ts_ns"].to_numpy()[::_MARK].copy())
-            yield from _merged(runs, np.sort(np.concatenate(marks)), max(1, block_bytes // 64 // _MARK))
-    except OSError as error:
-        cause = type(error).__name__
-        raise DataError(
-            f"{path}: the rows are not in order of time and cannot be sorted on disk ({cause}); check space and "
-            "permissions, or sort the file"
-        ) from error
-
-
-def _merged(runs: list[Path], marks: Int[np.ndarray, " mark"], stride: int) -> Iterator[pl.DataFrame]:
-    cuts = np.unique(marks[::stride]).tolist()
-    stamp = pl.col("ts_ns")
-    for begin, end in zip(cuts, [*cuts[1:], None], strict=True):
-        span = stamp >= begin if end is None else (stamp >= begin) & (stamp < end)
-        parts = [pl.scan_parquet(run, glob=False).filter(span).collect() for run in runs]
-        yield pl.concat(parts).sort("ts_ns", "row")
+        return in_time_order(self._parsed(), self.folder, self.path, progress=merged)

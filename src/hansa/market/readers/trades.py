@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 _TIMES: Final = ("timestamp", "time", "datetime", "ts_ns")
 _SIZES: Final = ("size", "quantity", "qty", "volume", "amount")
 _CLIENTS: Final = ("client", "client_id", "account")
+_OF_TRADES: Final = frozenset({*_TIMES, *_SIZES, *_CLIENTS, "price", "side", "bid", "ask"})
+_OF_QUOTES: Final = frozenset({*_TIMES, "bid", "ask", "depth"})
 _SIDES: Final = {"buy": 1, "b": 1, "1": 1, "+1": 1, "sell": -1, "s": -1, "-1": -1}
 
 
@@ -81,10 +83,11 @@ def read_trades(
         raise DataError(f"{path}: quotes beside trades are chosen by who trades; name a file of the house's own quotes")
     if bar_ns <= 0:
         raise DataError(f"{path}: expected a bar length above 0; got {bar_ns}")
-    tape = Feed(path, _trade_columns(path, clock, house_quotes is None), block_bytes, folder, progress)
+    columns = _trade_columns(path, clock, house_quotes is None)
+    tape = Feed(path, _OF_TRADES, columns, block_bytes, folder, progress)
     house = None
     if house_quotes is not None:
-        house = Feed(house_quotes, _quote_columns(house_quotes, clock), block_bytes, folder)
+        house = Feed(house_quotes, _OF_QUOTES, _quote_columns(house_quotes, clock), block_bytes, folder)
     while True:
         try:
             return _spans(tape, house, bar_ns, caps).bars(market=market, venue=venue)
@@ -147,7 +150,7 @@ def _add(spans: Spans, tape: Feed, house: Feed | None, *, first_ns: int, last_ns
 def _trade_columns(path: Path, clock: str, is_quoted: bool) -> Callable[[Batch, TimesRead], pl.DataFrame]:  # noqa: FBT001
     def columns(batch: Batch, times: TimesRead) -> pl.DataFrame:
         frame = batch.frame
-        time_column, size_column = _one_of(frame, _TIMES, path), _one_of(frame, _SIZES, path)
+        time_column, size_column = _one_of(batch, _TIMES, path), _one_of(batch, _SIZES, path)
         found = {"price": _positive(batch, "price", path), "size": _positive(batch, size_column, path)}
         stamps = start_ns(frame, time_column, clock, path, times)
         made = pl.DataFrame({"ts_ns": stamps, **found, "side": _sides(batch, path)}).with_columns(_row(batch))
@@ -161,7 +164,7 @@ def _trade_columns(path: Path, clock: str, is_quoted: bool) -> Callable[[Batch, 
 
 def _quote_columns(path: Path, clock: str) -> Callable[[Batch, TimesRead], pl.DataFrame]:
     def columns(batch: Batch, times: TimesRead) -> pl.DataFrame:
-        stamps = start_ns(batch.frame, _one_of(batch.frame, _TIMES, path), clock, path, times)
+        stamps = start_ns(batch.frame, _one_of(batch, _TIMES, path), clock, path, times)
         names = ("bid", "ask", "depth") if "depth" in batch.frame.columns else ("bid", "ask")
         made = pl.DataFrame({"ts_ns": stamps, **{name: _positive(batch, name, path) for name in names}})
         return made.with_columns(_row(batch))
@@ -173,19 +176,17 @@ def _row(batch: Batch) -> pl.Series:
     return pl.Series("row", np.arange(batch.first_row, batch.first_row + batch.frame.height))
 
 
-def _one_of(frame: pl.DataFrame, names: Sequence[str], path: Path) -> str:
-    found = next((name for name in names if name in frame.columns), None)
+def _one_of(batch: Batch, names: Sequence[str], path: Path) -> str:
+    found = next((name for name in names if name in batch.names), None)
     if found is None:
-        raise DataError(
-            f"{path}: row 0: expected one of the columns {', '.join(names)}; got {', '.join(frame.columns)}"
-        )
+        raise DataError(f"{path}: row 0: expected one of the columns {', '.join(names)}; got {', '.join(batch.names)}")
     return found
 
 
 def _positive(batch: Batch, name: str, path: Path) -> pl.Series:
     frame = batch.frame
-    if name not in frame.columns:
-        raise DataError(f"{path}: row 0: expected a column {name}; got {', '.join(frame.columns)}")
+    if name not in batch.names:
+        raise DataError(f"{path}: row 0: expected a column {name}; got {', '.join(batch.names)}")
     numbers = frame[name].cast(pl.Float64, strict=False).fill_null(float("nan"))
     bad = (~(numbers.is_finite() & (numbers > 0))).arg_true()
     if len(bad):
