@@ -364,3 +364,11 @@ def test_a_file_without_ends_of_lines_is_refused_before_it_fills_memory(tmp_path
     path.write_bytes(b"time,price,size\r1,1,1\r" * 300_000)
     with pytest.raises(DataError, match="the line of column names never ends"):
         read(path, block_bytes=1 << 18)
+
+
+def test_one_wrong_time_is_refused_before_the_bars_up_to_it_fill_memory(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("time,price,size\n" + "2024-03-01 00:00:00,1,1\n" * 50 + "1970-01-01 00:00:00,1,1\n")
+    for block_bytes in (200, WHOLE):
+        with pytest.raises(DataError, match="expected at most 16777216 bars between times"):
+            read(path, block_bytes=block_bytes)

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 _TIMES: Final = ("timestamp", "time", "datetime", "ts_ns")
 _SIZES: Final = ("size", "quantity", "qty", "volume", "amount")
 _CLIENTS: Final = ("client", "client_id", "account")
+_MOST_BARS: Final = 1 << 24  # one wrong time would fill memory with the bars up to it: 31 years of minutes
 _OF_TRADES: Final = frozenset({*_TIMES, *_SIZES, *_CLIENTS, "price", "side", "bid", "ask"})
 _OF_QUOTES: Final = frozenset({*_TIMES, "bid", "ask", "depth"})
 _SIDES: Final = {"buy": 1, "b": 1, "1": 1, "+1": 1, "sell": -1, "s": -1, "-1": -1}
@@ -118,14 +119,25 @@ def _spans(tape: Feed, house: Feed | None, bar_ns: int, caps: Caps | None) -> Sp
             first_ns = begin_ns
         elif due_ns <= edge_ns:
             continue
+        _refuse_gap(tape.path, edge_ns or first_ns, due_ns, bar_ns)
         known_until_ns = quoting.frontier_ns if is_house and quoting.is_over else due_ns
         _add(spans, tape, house, first_ns=first_ns, last_ns=due_ns, known_until_ns=known_until_ns)
         edge_ns = due_ns
     first_ns = min(feed.first_ns for feed in feeds) if first_ns is None else first_ns
     last_ns = max(feed.frontier_ns for feed in feeds)
+    _refuse_gap(tape.path, edge_ns or first_ns, last_ns, bar_ns)
     known_until_ns = quoting.frontier_ns if is_house else last_ns
     _add(spans, tape, house, first_ns=first_ns, last_ns=last_ns, known_until_ns=known_until_ns)
     return spans
+
+
+def _refuse_gap(path: Path, from_ns: int, to_ns: int, bar_ns: int) -> None:
+    bars = (to_ns - from_ns) // bar_ns
+    if bars > _MOST_BARS:
+        raise DataError(
+            f"{path}: expected at most {_MOST_BARS} bars between times that come one after another; got {bars}; is one "
+            "of the times wrong, or are the bars too short?"
+        )
 
 
 def _add(spans: Spans, tape: Feed, house: Feed | None, *, first_ns: int, last_ns: int, known_until_ns: int) -> None:
