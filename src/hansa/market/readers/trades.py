@@ -2,7 +2,7 @@
 
 | what | column names understood (case does not matter) |
 |---|---|
-| time | `timestamp`, `time`, `datetime`, `ts_ns`, as `hansa.market.readers.bars` reads them |
+| time | `timestamp`, `time`, `datetime`, `ts_ns`, `ts_ms`, as `hansa.market.readers.bars` reads them |
 | price, size | `price`; `size`, `quantity`, `qty`, `volume` or `amount`, base units |
 | side | `side`: buy or sell, b or s, +1 or -1: who initiated; absent: unknown, counted as 0 |
 | client | `client`, `client_id`, `account`: any text or number; an empty one is a client of its own |
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from hansa.market.readers.batches import Batch
     from hansa.market.readers.ticks import Caps
 
-_TIMES: Final = ("timestamp", "time", "datetime", "ts_ns")
+_TIMES: Final = ("timestamp", "time", "datetime", "ts_ns", "ts_ms")
 _SIZES: Final = ("size", "quantity", "qty", "volume", "amount")
 _CLIENTS: Final = ("client", "client_id", "account")
 _MOST_BARS: Final = 1 << 24  # one wrong time would fill memory with the bars up to it: 31 years of minutes
