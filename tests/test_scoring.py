@@ -167,6 +167,66 @@ def test_the_index_of_stress_is_higher() -> None:
     assert after > before + 10
 
 
+STAMPS = BARS["ts_ns"].unique().sort().to_list()
+GAP = pl.col("ts_ns").is_between(STAMPS[150], STAMPS[157])
+GOLD_GAP = GAP & (pl.col("market") == "XAU-USD")
+
+
+def test_a_missing_bar_has_no_index_and_leaves_its_weight_to_the_other_baskets() -> None:
+    found = hansa.lsi(BARS.filter(~GOLD_GAP))
+    gold = found.filter(GAP & (pl.col("basket") == "XAU-USD"))
+    assert gold.height == 8
+    assert gold["lsi"].null_count() == 8
+    rest = found.filter(GAP & (pl.col("basket") == "EUR-USD"))
+    assert rest.equals(hansa.lsi(BARS).filter(GAP & (pl.col("basket") == "EUR-USD")))
+    assert rest["lsi"].is_between(0, 100).all()
+    assert found.filter(GAP & (pl.col("basket") == "system"))["lsi"].null_count() == 0
+    before = found.filter(pl.col("ts_ns") < STAMPS[150])
+    assert before.equals(hansa.lsi(BARS).filter(pl.col("ts_ns") < STAMPS[150]))
+
+
+def test_a_null_measure_drops_out_of_the_index_of_its_bar() -> None:
+    holed = BARS.with_columns(pl.when(~GOLD_GAP).then("spread_bps").alias("spread_bps"))
+    alone = hansa.lsi(holed, measures=["log_spread"]).filter(GAP & (pl.col("basket") == "XAU-USD"))
+    assert alone["lsi"].null_count() == alone.height == 8
+    both = hansa.lsi(holed, measures=["log_spread", "log_depth"]).filter(GAP & (pl.col("basket") == "XAU-USD"))
+    assert both["lsi"].null_count() == 0
+
+
+def test_a_missing_bars_cost_is_no_outcome_to_learn_from(model: hansa.Model) -> None:
+    late = BARS.filter(~GOLD_GAP)
+    gold = pl.col("basket") == "XAU-USD"
+    found, plain = (model.forecast(late, calibrate=each).filter(gold) for each in (True, False))
+    inside = GAP & (pl.col("ts_ns") > STAMPS[150])
+    shift = (found.filter(inside)["q95"] - plain.filter(inside)["q95"]).to_numpy()
+    assert shift.size == 7
+    assert np.ptp(shift) < 1e-9
+    assert found.filter(GAP).select(pl.col(COLUMNS).is_finite().all()).to_numpy().all()
+
+
+def test_nothing_is_forecast_before_the_first_bar_of_every_basket(model: hansa.Model) -> None:
+    starts = STAMPS[60]
+    late = BARS.filter((pl.col("market") == "EUR-USD") | (pl.col("ts_ns") >= starts))
+    for options in ({}, {"state": late}, {"calibrate": False}):
+        found = model.forecast(late, **options)  # type: ignore[arg-type]
+        before, after = found.filter(pl.col("ts_ns") < starts), found.filter(pl.col("ts_ns") >= starts)
+        assert before["q50"].null_count() == before.height == 120
+        assert after.select(COLUMNS).null_count().sum_horizontal().item() == 0
+    assert hansa.lsi(late).filter((pl.col("ts_ns") < starts) & (pl.col("basket") == "XAU-USD"))["lsi"].is_null().all()
+
+
+@pytest.mark.parametrize("column", ["close", "volume", "signed_volume", "spread_bps", "impact_bps_per_mio", "trades"])
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_number_that_is_none_is_refused_with_its_row(model: hansa.Model, column: str, value: float) -> None:
+    row = 7
+    broken = BARS.with_columns(
+        pl.when(pl.int_range(pl.len()) == row).then(value).otherwise(pl.col(column).cast(pl.Float64)).alias(column)
+    )
+    for score in (model.forecast, hansa.lsi):
+        with pytest.raises(DataError, match=f"bars: row {row}: "):
+            score(broken)
+
+
 @pytest.mark.parametrize(
     ("frame", "options", "words"),
     [

@@ -17,7 +17,11 @@ evaluation says.
 Quantiles are calibrated bar by bar on the outcomes that the frame itself shows (`hansa.model.conformal`): the cost in
 `state`, or the own cost where there is none. The first bars of a frame show too few; there they are the model's own.
 
-Guarantees: the row of bar t uses bars up to t (but for the weights of several venues, which are those of the frame).
+A missing bar is absent: it has no index, its cost is no outcome to learn from, and the forecast made there rests on the
+last measures before it. Before the first bar of a basket nothing is forecast. NaN or endless numbers are refused.
+
+Guarantees: the row of bar t uses bars up to t, but for several venues of one basket: their weights are those of the
+frame, and a venue that begins later stands before at its first value.
 Does NOT guarantee: that a model fits bars of another source or clock; baskets that it does not know are refused.
 """
 
@@ -46,7 +50,7 @@ from hansa.model.lsi import stress_index, system_index
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from jaxtyping import Float
+    from jaxtyping import Bool, Float
 
     from hansa.federation.views import Views
 
@@ -109,10 +113,11 @@ class Model:
 
         Returns:
             `ts_ns` (end of the newest bar used), `for_ns` (end of the bar that is forecast), `basket`, and ascending
-            quantiles `q05, q25, q50, q75, q95` of the log of the model's cost measure, sorted by basket and time.
+            quantiles `q05, q25, q50, q75, q95` of the log of the model's cost measure, sorted by basket and time; null
+            until every basket has had a bar, in `state` too.
 
         Raises:
-            DataError: The bars lack a market, or what a measure needs.
+            DataError: The bars lack a market, or what a measure needs, or a number in them is NaN or endless.
             ModelError: The model is a shared one without own scaling: call `fitted_to` first.
         """
         views = self._views(bars, baskets)
@@ -121,14 +126,15 @@ class Model:
         public = own if state is None else self._measures(outcomes, like=views)
         values = self.artefact.predict(own, public, views.slots())
         stamps = views.stamps()
+        values[stamps < max(_begin_ns(each, self.baskets) for each in (views, outcomes))] = np.nan
         if calibrate:
-            cost = public[:, :, self.artefact.schema.measures.index(self.artefact.schema.cost)]
-            is_known = stamps[:, None] <= outcomes.stamps()[-1]  # a state may end before the own bars
-            values = calibrate_baskets(values, np.where(is_known, cost, np.nan))
+            place = self.artefact.schema.measures.index(self.artefact.schema.cost)
+            is_outcome = _is_measured(outcomes, self.baskets, views)[:, :, place]
+            values = calibrate_baskets(values, np.where(is_outcome, public[:, :, place], np.nan))
         parts = [
             pl.DataFrame({"ts_ns": stamps, "for_ns": stamps + views.bar_ns}).with_columns(
                 pl.lit(name).alias("basket"),
-                *(pl.Series(column, values[:, place, level]) for level, column in enumerate(COLUMNS)),
+                *(pl.Series(column, values[:, place, level]).fill_nan(None) for level, column in enumerate(COLUMNS)),
             )
             for place, name in enumerate(self.baskets)
         ]
@@ -173,11 +179,12 @@ def lsi(
         bar_seconds: Length of the bars; left out, the usual distance.
 
     Returns:
-        `ts_ns`, `basket`, `lsi` from 0 to 100, null while the past is too short; one more basket `system` where there
-        are several, of equal weights. Sorted by basket and time.
+        `ts_ns`, `basket`, `lsi` from 0 to 100, null while the past is too short and where the basket has no bar; one
+        more basket `system` where there are several, of equal weights over those that have one. Sorted by basket and
+        time.
 
     Raises:
-        DataError: There are no bars, or no measure fits every series.
+        DataError: There are no bars, no measure fits every series, or a number is NaN or endless.
     """
     frame = conform(bars, source="bars")
     if frame.is_empty():
@@ -189,7 +196,8 @@ def lsi(
         raise DataError(f"expected bars of a length that divides a day, got {bar_ns / NS:g} s; give bar_seconds")
     chosen = tuple(measures) if measures is not None else _given_by_all(frame)
     views = _views(frame, wanted, chosen, bar_ns)
-    values = _stacked(views, tuple(wanted), views)
+    names = tuple(wanted)
+    values = np.where(_is_measured(views, names, views), _stacked(views, names, views), np.nan)
     slots_per_day = NS_PER_DAY // bar_ns
     rule = replace(
         index_rule(chosen),
@@ -258,3 +266,18 @@ def _stacked(views: Views, baskets: Sequence[str], like: Views) -> Float[np.ndar
         raise DataError("expected a state that begins no later than the own bars; give a longer one")
     places = np.minimum((like.stamps() - views.start_ns) // views.bar_ns, views.bars - 1)
     return np.asarray(stacked[places])
+
+
+def _is_measured(views: Views, baskets: Sequence[str], like: Views) -> Bool[np.ndarray, "time basket measure"]:
+    """Return where `views` have each measure of the bar itself, on the bars of `like`; nowhere after their end."""
+    found = np.stack([views.is_measured(name) for name in baskets], axis=1)
+    places = (like.stamps() - views.start_ns) // views.bar_ns
+    is_before_end = places < views.bars
+    return np.asarray(found[np.minimum(places, views.bars - 1)] & is_before_end[:, None, None])
+
+
+def _begin_ns(views: Views, baskets: Sequence[str]) -> int:
+    """Return the stamp from which on every measure of every basket has been known."""
+    found = np.stack([views.is_measured(name) for name in baskets], axis=1)
+    first = np.where(found.any(axis=0), found.argmax(axis=0), views.bars)
+    return views.start_ns + int(first.max()) * views.bar_ns

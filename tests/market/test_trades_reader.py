@@ -112,3 +112,17 @@ def test_import_caps_trades_and_keeps_the_rule_in_the_file(tmp_path: Path) -> No
         assert reason in output
     assert json.loads(run("--format", "trades", "--json")[1])["written"][0]["rows"] == 2
     assert rule_of(pl.read_parquet(tmp_path / "bars" / "desk_EUR-USD.parquet")) is None
+
+
+@pytest.mark.parametrize("name", ["trades_btc_spot", "trades_btc_fut"])
+def test_real_trades_give_the_same_bars_in_blocks_and_whole(shared: Path, name: str) -> None:
+    path = shared / "binance_deep_2026-02" / f"{name}.parquet"
+    trades = pl.read_parquet(path)
+    cut, whole = (
+        read_trades(path, market="BTC-USDT", venue="binance", bar_ns=MINUTE_NS // 6, caps=CAPS, block_bytes=size)
+        for size in (20_000, 1 << 40)
+    )
+    assert cut.equals(whole)
+    assert whole["trades"].sum() == trades.height
+    assert whole["volume"].sum() == pytest.approx(trades["qty"].cast(pl.Float64).sum())
+    assert 0 <= whole["ts_ns"][0] - trades["ts_ms"][0] * 1_000_000 < MINUTE_NS // 6

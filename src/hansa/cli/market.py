@@ -7,6 +7,8 @@ import re
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
+from glob import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final, Literal
 
@@ -14,13 +16,13 @@ import msgspec
 import typer
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from hansa.errors import ConfigurationError, DataError, HansaError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     import polars as pl
 
@@ -231,7 +233,15 @@ def _key(file: Path, options: _Options) -> tuple[str, str]:
     return market, venue
 
 
-def _read(file: Path, key: tuple[str, str], options: _Options) -> pl.DataFrame:
+def _read(
+    file: Path,
+    key: tuple[str, str],
+    options: _Options,
+    *,
+    folder: Path | None = None,
+    progress: Callable[[float], None] = lambda _: None,
+) -> pl.DataFrame:
+    """Read one file; trades out of order are sorted in `folder`, and `progress` is told the share of them read."""
     from hansa.market.readers.bars import read_bars
     from hansa.market.readers.binance_depth import read_depth_stream
     from hansa.market.readers.trades import read_trades
@@ -248,6 +258,8 @@ def _read(file: Path, key: tuple[str, str], options: _Options) -> pl.DataFrame:
             caps=options.caps,
             clock=options.clock,
             house_quotes=options.house_quotes,
+            folder=folder,
+            progress=progress,
         )
     return read_bars(
         file,
@@ -271,30 +283,57 @@ def _import_all(
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigurationError(f"{out}: cannot be made a directory; give another --out") from error
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeElapsedColumn())
     reports = []
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task("import", total=len(plain))
+        sizes = {key: file.stat().st_size for key, file in plain.items()}
+        task = progress.add_task("import", total=sum(sizes.values()))
+        done = 0
         for key, file in plain.items():
-            progress.update(task, description=file.name)
-            bars = _read(file, key, options)
+            progress.update(task, description=file.name, completed=done)
+            advance = partial(_advance, progress, task, done, sizes[key])
+            bars = _read(file, key, options, folder=out, progress=advance)
             if key in signed:
                 bars = attach_signed(bars, _read(signed[key], key, options))
             _write(bars, out / f"{key[1]}_{key[0]}.parquet")
             reports.append(describe(bars, options.bar_ns))
-            progress.advance(task)
+            done += sizes[key]
+            progress.update(task, completed=done)
     return reports
 
 
+def _advance(progress: Progress, task: TaskID, done: int, size: int, share: float) -> None:
+    progress.update(task, completed=done + round(share * size))
+
+
 def _write(bars: pl.DataFrame, target: Path) -> None:
-    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
+    """Write bars whole or not at all; what an import that was killed left of them goes."""
+    unfinished = target.with_name(f".{target.name}.{os.getpid()}.partial")
     try:
-        bars.write_parquet(partial, compression="zstd")
-        partial.replace(target)
+        for left in target.parent.glob(f".{escape(target.name)}.*.partial"):
+            if not _is_running(left.name.split(".")[-2]):
+                left.unlink(missing_ok=True)
+        with unfinished.open("wb") as file:
+            bars.write_parquet(file, compression="zstd")
+            file.flush()
+            os.fsync(file.fileno())
+        unfinished.replace(target)
     except OSError as error:
         raise DataError(f"{target}: cannot be written ({type(error).__name__}); check space and permissions") from error
     finally:
-        partial.unlink(missing_ok=True)
+        unfinished.unlink(missing_ok=True)
+
+
+def _is_running(process: str) -> bool:
+    if os.name != "posix":  # elsewhere asking may end the process
+        return True
+    try:
+        os.kill(int(process), 0)
+    except ProcessLookupError:
+        return False
+    except (ValueError, OSError):  # somebody else's process, or no name of ours
+        return True
+    return True
 
 
 def _print_table(reports: list[Quality]) -> None:

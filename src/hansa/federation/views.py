@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import polars as pl
-    from jaxtyping import Float, Int
+    from jaxtyping import Bool, Float, Int
 
     from hansa.governance.constitution import Market
     from hansa.market.influence import Unit
@@ -49,11 +49,15 @@ class Influence:
 
 @dataclass(frozen=True, slots=True)
 class SeriesView:
-    """One series of a basket on the grid: measures with gaps filled, quote volume, and how influence is bounded."""
+    """One series of a basket on the grid: measures with gaps filled, quote volume, and how influence is bounded.
+
+    `is_measured` says which measures are of the bar itself, stress of a locked one included; None: all are.
+    """
 
     measures: Float[np.ndarray, "time measure"] = field(repr=False)
     quote_volume: Float[np.ndarray, " time"] = field(repr=False)
     influence: Influence | None = None
+    is_measured: Bool[np.ndarray, "time measure"] | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +103,20 @@ class Views:
                 f"({self.start_ns}..{self.reach_ns}); import the missing bars"
             )
         return slice(first, last + 1)
+
+    def is_measured(self, basket: str) -> Bool[np.ndarray, "time measure"]:
+        """Return where some series of a basket has a measure of the bar itself, not one filled in.
+
+        Raises:
+            DataError: The member sees nothing of the basket.
+        """
+        if basket not in self.series:
+            raise DataError(f"expected bars of {basket}, got none")
+        found = [
+            np.ones(view.measures.shape, dtype=np.bool_) if view.is_measured is None else view.is_measured
+            for view in self.series[basket]
+        ]
+        return np.asarray(np.any(found, axis=0))
 
     def influence(self, basket: str) -> Influence | None:
         """Return how one unit is bounded in a basket; None where it is not, or the basket is not there."""
@@ -172,6 +190,7 @@ def _on_grid(frame: pl.DataFrame, market: Market, *, start: int, bars: int) -> S
     measures = np.full((bars, len(market.measures)), np.nan)
     signs = [MEASURES[name].sign for name in market.measures]
     measures[place] = stressed_where_locked(table, limit_locked(frame).to_numpy(), signs)
+    is_measured = np.isfinite(measures)
     for name, value in empty_values(frame, market.measures).items():
         filled = measures[:, market.measures.index(name)]
         filled[np.isnan(filled)] = value
@@ -186,12 +205,12 @@ def _on_grid(frame: pl.DataFrame, market: Market, *, start: int, bars: int) -> S
     if rule is None:
         volume = np.zeros(bars)
         volume[place] = (frame["volume"] * frame["close"]).fill_null(0.0).to_numpy()
-        return SeriesView(measures, volume)
+        return SeriesView(measures, volume, is_measured=is_measured)
     volume = np.full(bars, rule.volume)
     volume[place] = frame["capped_volume"].to_numpy()
     bounds = tuple(cap for cap in influences(frame, market.measures).values() if cap is not None)
     is_bounded = len(bounds) == len(market.measures) and rule.cap <= market.influence_cap
-    return SeriesView(measures, volume, Influence(rule.unit, bounds) if is_bounded else None)
+    return SeriesView(measures, volume, Influence(rule.unit, bounds) if is_bounded else None, is_measured)
 
 
 def _weakest(found: Sequence[Influence | None]) -> Influence | None:

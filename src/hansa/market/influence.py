@@ -137,7 +137,8 @@ def capped_volumes(
         bars: Number of bars.
     """
     trades = pl.DataFrame({"bar": bar, "client": client, "volume": quote_volume})
-    clients = trades.group_by("bar", "client").agg(pl.col("volume").sum()).sort("bar", "client")
+    by_client = trades.group_by("bar", "client", maintain_order=True)  # sums in the order of the trades
+    clients = by_client.agg(pl.col("volume").sum()).sort("bar", "client")
     return winsorised_volumes(clients["bar"].to_numpy(), clients["volume"].to_numpy(), rule, bars=bars)
 
 

@@ -59,19 +59,37 @@ def conform(frame: pl.DataFrame, *, source: str) -> pl.DataFrame:
         source: File or origin named in an error.
 
     Raises:
-        DataError: A required column is absent or null, a price is not finite and positive, high < low,
-            open or close lie outside [low, high], a volume is negative or not finite, or a key repeats;
-            the message names source, row (0-based, in the given order) and reason.
+        DataError: A required column is absent or null, a value is not of its column's type, a price is not finite and
+            positive, high < low, open or close lie outside [low, high], a volume is negative or not finite, a signed
+            volume or an impact is not finite, or a key repeats; the message names source, row (0-based, in the given
+            order) and reason.
     """
     missing = [name for name in REQUIRED if name not in frame.columns]
     if missing:
         raise DataError(f"{source}: expected columns {', '.join(REQUIRED)}; missing {', '.join(missing)}")
-    full = frame.select(
-        (pl.col(name) if name in frame.columns else pl.lit(None, dtype=kind)).cast(kind).alias(name)
-        for name, kind in BARS_SCHEMA.items()
-    )
+    try:
+        full = frame.select(
+            (pl.col(name) if name in frame.columns else pl.lit(None, dtype=kind)).cast(kind).alias(name)
+            for name, kind in BARS_SCHEMA.items()
+        )
+    except pl.exceptions.PolarsError as error:
+        raise _misfit(frame, source) from error
     _refuse_faulty(full, source)
     return full.sort(KEY)
+
+
+def _misfit(frame: pl.DataFrame, source: str) -> DataError:
+    """Say which column, and from which row on, is not of the contract's type."""
+    for name, kind in BARS_SCHEMA.items():
+        if name not in frame.columns:
+            continue
+        try:
+            lost = (frame[name].cast(kind, strict=False).is_null() & frame[name].is_not_null()).arg_true()
+        except pl.exceptions.PolarsError:
+            return DataError(f"{source}: row 0: column {name} is not {kind}; convert it and read again")
+        if len(lost):
+            return DataError(f"{source}: row {lost[0]}: column {name} is not {kind}; correct or drop the row")
+    return DataError(f"{source}: a column is not of the type of the bars contract")
 
 
 def _refuse_faulty(frame: pl.DataFrame, source: str) -> None:
@@ -87,6 +105,9 @@ def _refuse_faulty(frame: pl.DataFrame, source: str) -> None:
         ),
         "a volume, spread, depth or count is negative or not finite": pl.any_horizontal(
             (s.cast(pl.Float64) < 0) | ~s.cast(pl.Float64).is_finite() for s in size
+        ),
+        "a signed volume or an impact is not finite": pl.any_horizontal(
+            ~pl.col(name).is_finite() for name in ("signed_volume", "impact_bps_per_mio")
         ),
         "a capped value is not finite and positive, or there without its rule": pl.any_horizontal(
             ~(c.is_finite() & (c > 0)) | (c.is_not_null() & pl.col("influence").is_null()) for c in capped

@@ -22,6 +22,7 @@ Source: DESIGN.md section 5; Binance and Kraken OHLC documentation for `taker_bu
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Literal
 from zoneinfo import available_timezones
 
@@ -52,6 +53,23 @@ _UTC_NS: Final = pl.Datetime("ns", "UTC")
 _CLOCK: Final = re.compile(r"^(?P<zone>[A-Za-z_/]+[A-Za-z])?(?P<offset>[+-]\d\d:\d\d)?$")
 # An epoch number below the limit has the unit; the limits are the year 5138 in that unit.
 _EPOCH_UNITS: Final = ((1e11, 1_000_000_000), (1e14, 1_000_000), (1e17, 1_000))
+
+
+@dataclass(slots=True)
+class TimesRead:
+    """What the times of a file's first rows say about those of the next.
+
+    Attributes:
+        row: Number of the next row.
+        largest: Greatest absolute epoch number, which tells their unit.
+        is_number: Whether a column of texts holds numbers; None: not known yet.
+        walls: Readings so far of hours that the clock shows twice.
+    """
+
+    row: int = 0
+    largest: float = 0.0
+    is_number: bool | None = None
+    walls: pl.Series = field(default_factory=lambda: pl.Series(dtype=pl.Datetime("ns")))
 
 
 def read_bars(
@@ -157,11 +175,20 @@ def load_table(path: Path) -> pl.DataFrame:
         raise DataError(f"{path}: row 0: cannot be read as a table ({cause}): absent, truncated or empty?") from error
     if frame.is_empty():
         raise DataError(f"{path}: row 0: expected rows; the file has none")
-    lowered = [column.strip().lower() for column in frame.columns]
+    frame.columns = lowered_names(frame.columns, path)
+    return frame
+
+
+def lowered_names(names: list[str], path: Path) -> list[str]:
+    """Return the names of a table's columns in small letters, `index` for one without a name.
+
+    Raises:
+        DataError: Two names differ in case alone.
+    """
+    lowered = [column.strip().lower() for column in names]
     if len(set(lowered)) < len(lowered):
         raise DataError(f"{path}: row 0: two columns have the same name apart from case; rename one")
-    frame.columns = [name or "index" for name in lowered]
-    return frame
+    return [name or "index" for name in lowered]
 
 
 def _already_bars(frame: pl.DataFrame, path: Path, *, market: str, venue: str) -> pl.DataFrame:
@@ -225,51 +252,63 @@ def _checked(bars: pl.DataFrame, path: Path) -> pl.DataFrame:
     return conform(bars, source=str(path))
 
 
-def start_ns(frame: pl.DataFrame, column: str, clock: str, path: Path) -> pl.Series:
+def start_ns(frame: pl.DataFrame, column: str, clock: str, path: Path, read: TimesRead | None = None) -> pl.Series:
     """Read a column of times in any of the forms of the module, ns UTC.
 
     Args:
-        frame: The table.
+        frame: The table, or the next rows of one.
         column: Name of the column.
         clock: Zone of times that carry none.
         path: Named in an error.
+        read: What the rows before say; these rows are added to it. If its unit changes, earlier rows were misread.
 
     Raises:
         DataError: A value is not a time.
         ConfigurationError: `clock` makes no sense.
     """
+    read = TimesRead() if read is None else read
     times = frame[column]
     if times.dtype == pl.String:
         number = times.cast(pl.Float64, strict=False)
-        times = number if number.null_count() < len(number) / 2 else times
+        if read.is_number is None:
+            read.is_number = number.null_count() < len(number) / 2
+        times = number if read.is_number else times
     if times.dtype.is_numeric():
-        start = _from_epoch(times)
+        start = _from_epoch(times, read)
     elif times.dtype == pl.String:
-        start = _from_text(times, clock)
+        start = _from_text(times, clock, read)
     elif isinstance(times.dtype, pl.Datetime) and times.dtype.time_zone is not None:
         start = times.cast(_UTC_NS)
     elif times.dtype.is_temporal():
-        start = _on_clock(times.cast(pl.Datetime("ns")), clock)
+        start = _on_clock(times.cast(pl.Datetime("ns")), clock, read)
     else:
         raise DataError(f"{path}: row 0: column {column} is not a time")
     stamps = start.cast(pl.Int64)
     bad = stamps.is_null().arg_true()
     if len(bad):
-        raise DataError(f"{path}: row {bad[0]}: column {column} is not a time, or not one of the clock {clock}")
+        row = read.row + bad[0]
+        raise DataError(f"{path}: row {row}: column {column} is not a time, or not one of the clock {clock}")
+    read.row += len(stamps)
     return stamps
 
 
-def _from_epoch(times: pl.Series) -> pl.Series:
+def unit_factor(largest: float) -> int:
+    """Return the ns of the unit that epoch numbers up to `largest` are in."""
+    return next((unit for limit, unit in _EPOCH_UNITS if largest < limit), 1)
+
+
+def _from_epoch(times: pl.Series, read: TimesRead) -> pl.Series:
     if not times.dtype.is_integer() and (times.is_nan() | times.is_infinite()).any():
         times = pl.select(pl.when(times.is_finite()).then(times)).to_series()
     size = times.abs().max()
-    factor = next((unit for limit, unit in _EPOCH_UNITS if isinstance(size, (int, float)) and size < limit), 1)
+    read.largest = max(read.largest, size if isinstance(size, (int, float)) else 0.0)
+    factor = unit_factor(read.largest)
     if times.dtype.is_integer():
         return times.cast(pl.Int64) * factor
     return (times * factor).round().cast(pl.Int64, strict=False)
 
 
-def _from_text(times: pl.Series, clock: str) -> pl.Series:
+def _from_text(times: pl.Series, clock: str, read: TimesRead) -> pl.Series:
     text = times.str.strip_chars().str.replace("T", " ").str.replace(r"Z$", "+00:00")
     text = text.str.replace(r"^(\d{4}-\d\d-\d\d)$", "$1 00:00:00")
     text = text.str.replace(r"( \d\d:\d\d)([+-]|$)", "$1:00$2")
@@ -278,10 +317,10 @@ def _from_text(times: pl.Series, clock: str) -> pl.Series:
     plain = pl.select(pl.when(~has_zone).then(text)).to_series()
     with_zone = zoned.str.to_datetime("%Y-%m-%d %H:%M:%S%.f%z", time_unit="ns", strict=False).cast(_UTC_NS)
     without = plain.str.to_datetime("%Y-%m-%d %H:%M:%S%.f", time_unit="ns", strict=False)
-    return pl.select(pl.coalesce(with_zone, _on_clock(without, clock))).to_series()
+    return pl.select(pl.coalesce(with_zone, _on_clock(without, clock, read))).to_series()
 
 
-def _on_clock(local: pl.Series, clock: str) -> pl.Series:
+def _on_clock(local: pl.Series, clock: str, read: TimesRead) -> pl.Series:
     """Read naive times on a clock; of an hour that the clock shows twice, the second reading is the later one."""
     match = _CLOCK.match(clock)
     zone = (match and match["zone"]) or "UTC"
@@ -290,12 +329,15 @@ def _on_clock(local: pl.Series, clock: str) -> pl.Series:
     offset = match["offset"] or "+00:00"
     shift_ns = int(offset[1:3]) * NS_PER_HOUR + int(offset[4:6]) * NS_PER_MINUTE
     wall = local - pl.Series([shift_ns if offset[0] == "+" else -shift_ns]).cast(pl.Duration("ns"))
-    return pl.select(
-        pl.lit(wall)
-        .dt.replace_time_zone(
-            zone,
-            ambiguous=pl.when(wall.is_first_distinct()).then(pl.lit("earliest")).otherwise(pl.lit("latest")),
-            non_existent="null",
-        )
-        .dt.convert_time_zone("UTC")
-    ).to_series()
+    is_first = wall.is_first_distinct() & ~wall.is_in(read.walls.implode())
+    once, again = (
+        pl.select(
+            pl.lit(wall)
+            .dt.replace_time_zone(zone, ambiguous=pl.lit(reading), non_existent="null")
+            .dt.convert_time_zone("UTC")
+        ).to_series()
+        for reading in ("earliest", "latest")
+    )
+    if (is_twice := (once != again).fill_null(value=False)).any():
+        read.walls = pl.concat([read.walls, wall.filter(is_twice)]).unique()
+    return pl.select(pl.when(is_first).then(once).otherwise(again)).to_series()

@@ -27,6 +27,8 @@ from hansa.market.influence import InfluenceRule, Quoter, Unit, capped_ranges, c
 from hansa.market.schema import conform
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from jaxtyping import Float, Int
 
 
@@ -127,11 +129,49 @@ def bars_from_ticks(  # the four kinds of input are one reading of one book
             f"{market} at {venue}: expected events and a bar length above 0; got {stamps.size} and {bar_ns}"
         )
     first, last = int(stamps.min()), int(stamps.max())
-    edges = np.arange((first - 1) // bar_ns, -(-last // bar_ns) + 1, dtype=np.int64) * bar_ns
-    # The last quote is known to hold until the last event only; a house's quote until its next one, whatever is traded.
+    edges = grid_edges(first, last, bar_ns)
+    span = bars_between(edges, quotes, depth, trades, known_until_ns=known_until(quotes, last, caps), caps=caps)
+    return labelled([span], market=market, venue=venue)
+
+
+def grid_edges(first_ns: int, last_ns: int, bar_ns: int) -> Int[np.ndarray, " edge"]:
+    """Return the edges of the bars that the events from `first_ns` to `last_ns` lie in."""
+    return np.arange((first_ns - 1) // bar_ns, -(-last_ns // bar_ns) + 1, dtype=np.int64) * bar_ns
+
+
+def known_until(quotes: Quotes, last_ns: int, caps: Caps | None) -> int:
+    """Return until when the last quote is known to hold.
+
+    That is the last event; a house's quote holds until its next one, whatever is traded.
+    """
     is_house = caps is not None and caps.quotes == "house" and quotes.ts_ns.size > 0
-    known_until = int(quotes.ts_ns[-1]) if is_house else last
-    edges_seen = np.minimum(edges, max(known_until, (known_until - 1) // bar_ns * bar_ns + 1))
+    return int(quotes.ts_ns[-1]) if is_house else last_ns
+
+
+def bars_between(
+    edges: Int[np.ndarray, " edge"],
+    quotes: Quotes,
+    depth: Depth | None,
+    trades: Trades,
+    *,
+    known_until_ns: int,
+    caps: Caps | None = None,
+) -> pl.DataFrame:
+    """Gather the events between the first and the last edge into bars; quotes from before may stand.
+
+    Args:
+        edges: Edges of the bars, ns.
+        quotes: Best bid and ask; what held at the first edge may be among them.
+        depth: Depth, likewise.
+        trades: Trades between the edges.
+        known_until_ns: Until when the last quote is known to hold.
+        caps: How one client's influence is capped; None: not at all.
+
+    Returns:
+        The bars with a quote or a trade, for `labelled`.
+    """
+    bar_ns = int(edges[1] - edges[0])
+    edges_seen = np.minimum(edges, known_until_ns)
     mid = 0.5 * (quotes.bid + quotes.ask)
     known = np.isfinite(mid)
     spread = np.where(quotes.ask > quotes.bid, 1e4 * (quotes.ask - quotes.bid) / mid, np.nan)
@@ -147,13 +187,29 @@ def bars_from_ticks(  # the four kinds of input are one reading of one book
     ).with_columns(pl.col("spread_bps", "mid", "depth_quote").fill_nan(None))
     if caps is not None:
         quoted = quoted.with_columns(**_capped(quotes.ts_ns[known], mid[known], trades, edges=edges, caps=caps))
-    joined = quoted.join(_traded(trades, bar_ns), on="ts_ns", how="left")
+    joined = quoted.join(_traded(trades, bar_ns), on="ts_ns", how="left", maintain_order="left")
     present = pl.col("close").is_not_null() | (pl.col("spread_bps").is_not_null() & pl.col("mid").is_not_null())
-    filled = joined.filter(present).with_columns(
-        *(pl.coalesce(name, "mid").alias(name) for name in ("open", "high", "low", "close")),
-        *(pl.col(name).fill_null(0) for name in ("volume", "signed_volume", "trades")),
-        pl.lit(market).alias("market"),
-        pl.lit(venue).alias("venue"),
+    return joined.filter(present)
+
+
+def labelled(spans: Sequence[pl.DataFrame], *, market: str, venue: str) -> pl.DataFrame:
+    """Put the bars of consecutive spans together under the contract of the bars.
+
+    Raises:
+        DataError: A bar breaks the contract.
+    """
+    # Over all bars at once: Polars divides by a column of one row in another way, which shows in the last bit.
+    move_bps = 1e4 * (pl.col("close") / pl.col("open")).log().abs()
+    impact = pl.when(pl.col("_turnover") > 0).then(move_bps / (pl.col("_turnover") / 1e6))
+    filled = (
+        pl.concat(spans, rechunk=True)
+        .with_columns(impact.alias("impact_bps_per_mio"))
+        .with_columns(
+            *(pl.coalesce(name, "mid").alias(name) for name in ("open", "high", "low", "close")),
+            *(pl.col(name).fill_null(0) for name in ("volume", "signed_volume", "trades")),
+            pl.lit(market).alias("market"),
+            pl.lit(venue).alias("venue"),
+        )
     )
     return conform(filled, source=f"{market} at {venue}")
 
@@ -191,6 +247,7 @@ def _mid_ranges(
     stood = _state_before(quote_ns, mid, edges[:-1])
     low, high = stood.copy(), stood.copy()
     bar = np.searchsorted(edges, quote_ns, side="left") - 1
+    bar, mid = bar[bar >= 0], mid[bar >= 0]  # a quote of before stands, in `stood`
     np.fmin.at(low, bar, mid)
     np.fmax.at(high, bar, mid)
     ranges: Float[np.ndarray, " bar"] = np.nan_to_num(np.log(high / low))
@@ -201,7 +258,7 @@ def _traded(trades: Trades, bar_ns: int) -> pl.DataFrame:
     price, size = pl.col("price"), pl.col("size")
     frame = pl.DataFrame({"ts_ns": trades.ts_ns, "price": trades.price, "size": trades.size, "side": trades.side})
     stamp = ((pl.col("ts_ns") + (bar_ns - 1)) // bar_ns * bar_ns).alias("ts_ns")
-    bars = frame.group_by(stamp, maintain_order=True).agg(
+    return frame.group_by(stamp, maintain_order=True).agg(
         price.first().alias("open"),
         price.max().alias("high"),
         price.min().alias("low"),
@@ -211,9 +268,6 @@ def _traded(trades: Trades, bar_ns: int) -> pl.DataFrame:
         (price * size).sum().alias("_turnover"),
         pl.len().cast(pl.Int64).alias("trades"),
     )
-    move_bps = 1e4 * (pl.col("close") / pl.col("open")).log().abs()
-    impact = pl.when(pl.col("_turnover") > 0).then(move_bps / (pl.col("_turnover") / 1e6))
-    return bars.with_columns(impact.alias("impact_bps_per_mio"))
 
 
 def _state_before(
