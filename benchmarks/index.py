@@ -75,10 +75,9 @@ def rule_for(scene: Scene, channel: Channel) -> tuple[IndexRule, np.ndarray]:
     day = scene.bars_per_day
     is_seasonal = channel.train_bars >= SEASON_DAYS * day
     rule = replace(
-        index_rule(scene.measures),
+        index_rule(scene.measures, day),
         score_window_bars=60 * day,
         score_minimum=10 if is_seasonal else day // 2,
-        rank_window_bars=250 * day,
         rank_minimum=day // 2,
     )
     return rule, channel.slot if is_seasonal else np.zeros_like(channel.slot)

@@ -18,14 +18,16 @@ import numpy as np
 
 from hansa import __version__
 from hansa.errors import ConfigurationError, ModelError
-from hansa.federation.watchtower import ALARMS_PER_DAY, index_rule
+from hansa.federation.watchtower import index_rule
 from hansa.governance.canonical import canonical
 from hansa.lab.replay.channel import STATE_EPSILON, channel_of
-from hansa.lab.replay.rules import METHODS, Bench, moment, outcome, random_alarms, warn
+from hansa.lab.replay.rules import METHODS, Bench, moment, outcome, random_alarms, warn, watched
 from hansa.lab.replay.scenes import scene_of
 from hansa.model.lsi import stress_index
+from hansa.model.warning_rules import SEASON_DAYS, false_alerts_per_day
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from jaxtyping import Float, Int
@@ -38,8 +40,6 @@ DRAWS: Final = 21
 FALSE_BARS_A_DAY: Final = 2.0
 LEAD_HOURS: Final = 10.0
 RATES: Final = (1.0, 0.2, 0.05)
-RARE: Final = 0.05
-SEASON_DAYS: Final = 20
 WHAT_IT_IS: Final = (
     "one event says nothing about the next; the lead of the first alert is often a single bar, see lead_chance",
     "the window opens at midnight UTC before the eve: a longer one would find more hits, all by luck",
@@ -69,21 +69,13 @@ class Replay:
     beside: dict[str, Warned | None] = field(repr=False)
 
 
-def usual_rate(train_days: int) -> float:
-    """Return the rate of false alerts a day at which a training part of so many days sets a limit.
-
-    One in twenty days; a training part shorter than that cannot tell, and takes the watchtower's one a day.
-    """
-    return RARE if train_days >= SEASON_DAYS else ALARMS_PER_DAY
-
-
 def replay(event: Event, data: Path, *, rate: float | None = None, draws: int = DRAWS) -> Replay:
     """Replay one event.
 
     Args:
         event: The event.
         data: Folder of the data sets.
-        rate: False alerts a day that the training part may have; by default `usual_rate`.
+        rate: False alerts a day that the training part may have; by default `false_alerts_per_day`.
         draws: How often the noise is drawn.
 
     Raises:
@@ -94,7 +86,7 @@ def replay(event: Event, data: Path, *, rate: float | None = None, draws: int = 
     if (rate is not None and not 0 < rate <= 24) or draws < 1:
         raise ConfigurationError(f"expected a rate in (0, 24] alerts a day and a draw or more; got {rate} and {draws}")
     scene = scene_of(event, data)
-    rate = usual_rate(scene.train_days) if rate is None else rate
+    rate = false_alerts_per_day(scene.train_days) if rate is None else rate
     channel = channel_of(scene)
     bench = Bench.of(scene, channel)
     states = [channel.published(seed) for seed in range(1, draws + 1)]
@@ -106,7 +98,11 @@ def replay(event: Event, data: Path, *, rate: float | None = None, draws: int = 
     beside = {"volatility rule": _tried(states[middle], bench, "volatility", rate)}
     beside |= {name: _tried(own[: bench.stamps.size], bench, "threshold", rate) for name, own in channel.own.items()}
     members = {name: beside[name][0] for name in channel.own}
-    methods = {method: _tried(states[middle], bench, method, rate)[0] for method in METHODS[1:-1]}
+    index = _index(states[middle], bench)
+    methods: dict[str, dict[str, object]] = {
+        method: _tried(states[middle], bench, method, rate)[0] for method in METHODS[1:-1]
+    }
+    methods["lsi"] = _scored(lambda: watched("lsi", index, bench.pace(rate)), bench, rate)[0]
     rates = {f"{other:g}": _tried(states[middle], bench, "threshold", other)[0] for other in RATES}
     document: dict[str, object] = {
         "event": event.name,
@@ -135,14 +131,14 @@ def replay(event: Event, data: Path, *, rate: float | None = None, draws: int = 
         "what_this_does_not_show": list(WHAT_IT_IS),
     }
     shown = {name: warned for name, (_, warned) in beside.items()}
-    return Replay(document, scene, bench.stamps, said[middle], _index(states[middle], bench), shown)
+    return Replay(document, scene, bench.stamps, said[middle], index, shown)
 
 
 def model_version(scene: Scene, rate: float) -> str:
     """Return the version of a replay's rule: what it is, and a digest of every number that it rests on."""
     rule = {
         "hansa": __version__,
-        "index": asdict(index_rule(scene.measures)),
+        "index": asdict(index_rule(scene.measures, scene.bars_per_day)),
         "measures": scene.measures,
         "rate": rate,
         "bar_ns": str(scene.bar_ns),
@@ -154,11 +150,15 @@ def _tried(
     state: Float[np.ndarray, "time measure"], bench: Bench, method: Method, rate: float
 ) -> tuple[dict[str, object], Warned | None]:
     """Return a rule's score and what it said, or why there is none."""
+    return _scored(lambda: warn(state, bench, method, rate=rate), bench, rate)
+
+
+def _scored(say: Callable[[], Warned], bench: Bench, rate: float) -> tuple[dict[str, object], Warned | None]:
     try:
-        warned = warn(state, bench, method, rate=rate)
+        said = say()
     except ModelError as error:
         return {"hit": False, "lead_hours": None, "reason": str(error)}, None
-    return outcome(warned, bench, rate=rate), warned
+    return outcome(said, bench, rate=rate), said
 
 
 def _middle(scored: list[dict[str, object]]) -> int:
@@ -209,10 +209,9 @@ def _index(state: Float[np.ndarray, "time measure"], bench: Bench) -> Float[np.n
     day = bench.scene.bars_per_day
     is_seasonal = bench.train_bars >= SEASON_DAYS * day
     rule = replace(
-        index_rule(bench.scene.measures),
+        index_rule(bench.scene.measures, day),
         score_window_bars=60 * day,
         score_minimum=10 if is_seasonal else day // 2,
-        rank_window_bars=250 * day,
         rank_minimum=day // 2,
     )
     return stress_index(state, bench.slot if is_seasonal else np.zeros_like(bench.slot), rule)
