@@ -32,7 +32,7 @@ from hansa.federation.lookout import SYSTEM, Lookout, signs_of, weights_of
 from hansa.market.calendar import NS_PER_DAY
 from hansa.market.measures import RANGE_FLOOR
 from hansa.model.excess import excess_index, volatility_regressors
-from hansa.model.lsi import IndexRule, component_ranks, stress_index, system_band, system_index
+from hansa.model.lsi import IndexRule, component_ranks, index_of_ranks, system_band, system_index
 from hansa.model.point_in_time import inputs_digest, rule_text, value_digest
 from hansa.model.warning_rules import DRIFT, QUANTILE, UNITS
 
@@ -82,6 +82,7 @@ class Watchtower:
         self._clock = clock
         self._known: Bool[np.ndarray, " time"] = np.zeros(0, dtype=bool)
         self._lookouts: dict[tuple[int, int], Lookout] = {}
+        self._ranks: Float[np.ndarray, "basket time measure"] = np.zeros((len(published.baskets), 0, 0))
         self._indices: Float[np.ndarray, "time basket"] = np.zeros((0, len(published.baskets)))
         self._first_changed = 0  # since forecasts were looked at last
         self._model: object = None  # what they were made by
@@ -90,14 +91,15 @@ class Watchtower:
     def look(self) -> None:
         """Write the alerts on the bars that were not there before; then publish the index from the first of them on."""
         published = self._published
-        indices = basket_indices(published)
+        ranks = basket_ranks(published)
+        indices = indices_of(published, ranks)
         stamps = published.stamps()
         known = np.isfinite(published.state).all(axis=(1, 2))
         before = np.zeros_like(known)
         before[: self._known.size] = self._known
         filled = np.flatnonzero(known & ~before)
         fresh = slice(int(filled[0]) if filled.size else stamps.size, stamps.size)
-        self._known, self._indices = known, indices
+        self._known, self._ranks, self._indices = known, ranks, indices
         self._first_changed = min(self._first_changed, fresh.start)
         self._warn(fresh.start)
         turnover = published.turnover if published.turnover is not None else np.ones(len(published.baskets))
@@ -189,7 +191,7 @@ class Watchtower:
         slots = published.slots()[: bar + 1]
         rule = index_rule(published.market.measures, NS_PER_DAY // published.bar_ns)
         state = published.state[: bar + 1, place]
-        ranks = component_ranks(state, slots, rule)[bar]
+        ranks = self._ranks[place, bar]
         index = float(self._indices[bar, place])
         return {
             "index": round(index, 4) if np.isfinite(index) else None,
@@ -225,8 +227,20 @@ def excess(published: Published, index: Float[np.ndarray, " time"], place: int) 
 
 def basket_indices(published: Published) -> Float[np.ndarray, "time basket"]:
     """Return the index of each basket at every bar of the published state."""
+    return indices_of(published, basket_ranks(published))
+
+
+def basket_ranks(published: Published) -> Float[np.ndarray, "basket time measure"]:
+    """Return the rank of each measure's stress among its past, by basket, at every bar of the published state."""
     rule = index_rule(published.market.measures, NS_PER_DAY // published.bar_ns)
     slots = published.slots()
-    return np.column_stack(
-        [stress_index(published.state[:, place], slots, rule) for place in range(len(published.baskets))]
-    )
+    places = range(len(published.baskets))
+    return np.stack([component_ranks(published.state[:, place], slots, rule) for place in places])
+
+
+def indices_of(
+    published: Published, ranks: Float[np.ndarray, "basket time measure"]
+) -> Float[np.ndarray, "time basket"]:
+    """Return the index of each basket from the ranks of its measures."""
+    rule = index_rule(published.market.measures, NS_PER_DAY // published.bar_ns)
+    return np.column_stack([index_of_ranks(own, rule) for own in ranks])

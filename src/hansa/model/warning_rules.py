@@ -23,6 +23,7 @@ Source: SCIENCE.md 1.5; Page, Biometrika 41, 1954; Shiryaev, Theory of Probabili
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
@@ -234,6 +235,7 @@ class Watch:
 
     def __init__(self, tuned: Tuned) -> None:
         self.tuned = tuned
+        self._detector = DETECTORS.get(tuned.name)
         self._statistic: list[float] = []
         self._level: list[float] = []  # after each bar, the start again after an alarm
         self._last_alarm: list[int] = []  # newest alarm bar up to each bar, or far before the first
@@ -255,17 +257,18 @@ class Watch:
             raise ModelError(f"expected a first bar up to {len(self._level)}, where this watch stands; got {first}")
         for kept in (self._statistic, self._level, self._last_alarm):
             del kept[first:]
-        refractory = self.tuned.pace.refractory_bars
+        refractory, limit = self.tuned.pace.refractory_bars, self.tuned.limit
+        last = self._last_alarm[-1] if self._last_alarm else -refractory - 1
         found = []
         for bar, value in enumerate(self.tuned.standardised(values[first:]).tolist(), start=first):
-            last = self._last_alarm[-1] if self._last_alarm else -refractory - 1
             statistic, level = self._advanced(value)
-            is_alarm = statistic >= self.tuned.limit
-            if is_alarm and bar - last > refractory:
-                found.append(bar)
+            if statistic >= limit:
+                if bar - last > refractory:
+                    found.append(bar)
+                last = bar
             self._statistic.append(statistic)
             self._level.append(level)
-            self._last_alarm.append(bar if is_alarm else last)
+            self._last_alarm.append(last)
         return found
 
     @property
@@ -287,21 +290,20 @@ class Watch:
 
     def since(self, bar: int) -> int:
         """Return the bar at which the excursion that ends in `bar` began: for a detector, where its level left zero."""
-        detector = DETECTORS.get(self.tuned.name)
-        if detector is None:
+        if self._detector is None:
             return bar
         begun = bar
-        while begun > 0 and self._level[begun - 1] > max(detector.start, 0.0):
+        while begun > 0 and self._level[begun - 1] > max(self._detector.start, 0.0):
             begun -= 1
         return begun
 
     def _advanced(self, value: float) -> tuple[float, float]:
         """Return the statistic at the next bar, and the level that is carried on."""
-        detector = DETECTORS.get(self.tuned.name)
+        detector = self._detector
         if detector is None:
             return value, 0.0
         before = self._level[-1] if self._level else detector.start
-        if not np.isfinite(value):
+        if not math.isfinite(value):
             return float("nan"), before
         reached = float(detector.advance(np.array([before]), np.array([value]))[0])
         return reached, detector.start if reached >= self.tuned.limit else reached
