@@ -204,7 +204,7 @@ class Lookout:
     def _public_chance(self, watch: Watch) -> dict[str, object]:
         value, low, high = watch.tuned.chance(CHANCE_HOURS)
         return {
-            "of": f"such an alert within {CHANCE_HOURS:g} h while all is as calm as in training",
+            "of": f"{CHANCE_HOURS:g} h as calm as training have such an alert",
             "value": round(value, 4),
             "low": round(low, 4),
             "high": round(high, 4),
@@ -213,7 +213,7 @@ class Lookout:
     def _forecast_chance(self, basket: str, quantiles: Float[np.ndarray, " level"]) -> dict[str, object]:
         value, low, high = exceedance(quantiles, QUANTILES, self._costs[basket])
         return {
-            "of": f"the next bar's {self._published.market.cost} above {self._costs[basket]:.4f}, which "
+            "of": f"the next bar's {self._published.market.cost} is above {self._costs[basket]:.4f}, which "
             f"{100 * (1 - QUANTILE):.0f} % of training exceed",
             "value": value,
             "low": low,

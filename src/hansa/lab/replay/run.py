@@ -23,6 +23,7 @@ from hansa.governance.canonical import canonical
 from hansa.lab.replay.channel import STATE_EPSILON, channel_of
 from hansa.lab.replay.rules import METHODS, Bench, moment, outcome, random_alarms, warn, watched
 from hansa.lab.replay.scenes import scene_of
+from hansa.model.dominance import POINTS, dominance, largest_share
 from hansa.model.lsi import stress_index
 from hansa.model.warning_rules import SEASON_DAYS, false_alerts_per_day
 
@@ -32,14 +33,18 @@ if TYPE_CHECKING:
 
     from jaxtyping import Float, Int
 
+    from hansa.lab.replay.channel import Channel
     from hansa.lab.replay.events import Event
     from hansa.lab.replay.rules import Method, Warned
     from hansa.lab.replay.scenes import Scene
+    from hansa.model.lsi import IndexRule
 
 DRAWS: Final = 21
 FALSE_BARS_A_DAY: Final = 2.0
 LEAD_HOURS: Final = 10.0
 RATES: Final = (1.0, 0.2, 0.05)
+TRIED_BARS: Final = 12
+HONEST_SHARE: Final = 0.99
 WHAT_IT_IS: Final = (
     "one event says nothing about the next; the lead of the first alert is often a single bar, see lead_chance",
     "the window opens at midnight UTC before the eve: a longer one would find more hits, all by luck",
@@ -90,6 +95,7 @@ def replay(event: Event, data: Path, *, rate: float | None = None, draws: int = 
     channel = channel_of(scene)
     bench = Bench.of(scene, channel)
     states = [channel.published(seed) for seed in range(1, draws + 1)]
+    weights = float(channel.facts(1).weights[0])
     bench = replace(bench, stamps=bench.stamps[: states[0].shape[0]], slot=bench.slot[: states[0].shape[0]])
     said = [warn(state, bench, "threshold", rate=rate) for state in states]
     scored = [outcome(one, bench, rate=rate) for one in said]
@@ -98,7 +104,7 @@ def replay(event: Event, data: Path, *, rate: float | None = None, draws: int = 
     beside = {"volatility rule": _tried(states[middle], bench, "volatility", rate)}
     beside |= {name: _tried(own[: bench.stamps.size], bench, "threshold", rate) for name, own in channel.own.items()}
     members = {name: beside[name][0] for name in channel.own}
-    index = _index(states[middle], bench)
+    index = index_of(states[middle], bench)
     methods: dict[str, dict[str, object]] = {
         method: _tried(states[middle], bench, method, rate)[0] for method in METHODS[1:-1]
     }
@@ -128,6 +134,7 @@ def replay(event: Event, data: Path, *, rate: float | None = None, draws: int = 
         "random_alarms": random_alarms(_number(headline["false_alerts_per_day"]), bench, lead_hours=_lead(headline)),
         "by_method": methods,
         "by_rate": rates,
+        "dominance": who_moves_it(states[middle], bench, channel, weights),
         "what_this_does_not_show": list(WHAT_IT_IS),
     }
     shown = {name: warned for name, (_, warned) in beside.items()}
@@ -204,8 +211,14 @@ def _best(members: dict[str, dict[str, object]]) -> dict[str, object]:
     return {"member": name, **members[name], "chosen": "in hindsight, out of all members"}
 
 
-def _index(state: Float[np.ndarray, "time measure"], bench: Bench) -> Float[np.ndarray, " time"]:
-    """Return the published index; where training is too short for a season, every bar is of one slot."""
+def index_of(state: Float[np.ndarray, "time measure"], bench: Bench) -> Float[np.ndarray, " time"]:
+    """Return the published index of a state."""
+    rule, slot = index_rule_of(bench)
+    return stress_index(state, slot, rule)
+
+
+def index_rule_of(bench: Bench) -> tuple[IndexRule, Int[np.ndarray, " time"]]:
+    """Return the rule of a replay's index and its slots; where training is too short for a season, all are one slot."""
     day = bench.scene.bars_per_day
     is_seasonal = bench.train_bars >= SEASON_DAYS * day
     rule = replace(
@@ -214,7 +227,48 @@ def _index(state: Float[np.ndarray, "time measure"], bench: Bench) -> Float[np.n
         score_minimum=10 if is_seasonal else day // 2,
         rank_minimum=day // 2,
     )
-    return stress_index(state, bench.slot if is_seasonal else np.zeros_like(bench.slot), rule)
+    return rule, bench.slot if is_seasonal else np.zeros_like(bench.slot)
+
+
+def who_moves_it(
+    state: Float[np.ndarray, "time measure"], bench: Bench, channel: Channel, weights: float
+) -> dict[str, object]:
+    """Return how far one client, and one member that lies, move the index of a replay (`hansa.model.dominance`).
+
+    Args:
+        state: Published log measures.
+        bench: The time.
+        channel: The members, their own bars, and the constitution.
+        weights: Published sum of the basket's weights.
+
+    Honest members differ in level for good; what counts is how far a member's distance from the state moves, in 99 % of
+    the training bars.
+    """
+    rule, slot = index_rule_of(bench)
+    market, train = channel.constitution.market, slice(0, bench.train_bars)
+    gaps = [own[train] - state[train] for own in channel.own.values()]
+    apart = np.concatenate([np.abs(gap - np.nanmedian(gap, axis=0)).ravel() for gap in gaps])
+    plausible = float(np.nanquantile(apart, HONEST_SHARE))
+    share = largest_share(market.weight_cap, weights)
+    found = dominance(
+        state,
+        slot,
+        rule,
+        weight=share,
+        influence_cap=market.influence_cap,
+        plausible=plausible,
+        value_bound=channel.constitution.purposes["state"].value_bound,
+        bars=np.linspace(bench.train_bars, state.shape[0] - 1, TRIED_BARS).astype(int).tolist(),
+    )
+    return {
+        "goal_points": POINTS,
+        "largest_share": round(share, 3),
+        "client_points": round(found.client_points, 2),
+        "member_log_units_for_goal": round(found.member_log_units, 3),
+        "honest_member_log_units": round(plausible, 3),
+        "plausible_liar_points": round(found.plausible_points, 1),
+        "liar_points": round(found.liar_points, 1),
+    }
 
 
 def _lead(found: dict[str, object]) -> float | None:
