@@ -18,14 +18,14 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from scipy.stats import spearmanr
 
-from hansa.federation.watchtower import index_rule
 from hansa.lab.replay.channel import channel_of
 from hansa.lab.replay.events import event_named
+from hansa.lab.replay.rules import Bench
+from hansa.lab.replay.run import index_rule_of, who_moves_it
 from hansa.lab.replay.scenes import scene_of
 from hansa.market.calendar import NS_PER_HOUR
 from hansa.market.features import carry_forward
 from hansa.market.measures import RANGE_FLOOR
-from hansa.model.dominance import dominance
 from hansa.model.excess import excess_index, volatility_regressors
 from hansa.model.lsi import IndexRule, component_ranks, stress_index
 
@@ -34,9 +34,6 @@ if TYPE_CHECKING:
     from hansa.lab.replay.scenes import Scene
 
 EVENTS: Final = ("usdc_depeg", "snb", "yen_flash_crash", "covid")
-SEASON_DAYS: Final = 20
-BOUND: Final = 1024.0
-TRIED_BARS: Final = 12
 
 
 def main() -> None:
@@ -48,40 +45,19 @@ def main() -> None:
         scene = scene_of(event_named(data, name), data)
         channel = channel_of(scene)
         state = channel.published(1)
-        rule, slot = rule_for(scene, channel)
-        slot = slot[: state.shape[0]]
+        bench = replace(Bench.of(scene, channel), slot=channel.slot[: state.shape[0]])
+        rule, slot = index_rule_of(bench)
         for variant, weights in variants(state, slot, rule, channel.train_bars, scene.measures).items():
             index = stress_index(state, slot, replace(rule, weights=weights))
             print(f"{name:17} {variant:18} " + " ".join(score(index, state, scene, channel)))
         print(f"{name:17} {excess_words(stress_index(state, slot, rule), state, scene, channel)}")
-        tried = np.linspace(channel.train_bars, state.shape[0] - 1, TRIED_BARS).astype(int)
-        caps = channel.constitution.market
-        found = dominance(
-            state,
-            slot,
-            rule,
-            weight_cap=caps.weight_cap,
-            influence_cap=caps.influence_cap,
-            value_bound=BOUND,
-            bars=tried.tolist(),
-        )
+        found = who_moves_it(state, bench, channel, float(channel.facts(1).weights[0]))
         print(
-            f"{name:17} one client moves it by {found.client_points:.2f} points at most; 5 points take a member whose "
-            f"log measures are off by {found.member_log_units:.2f}; a lie moves it by up to {found.liar_points:.0f}"
+            f"{name:17} one client moves it by {found['client_points']} points at most; 5 points take a member whose "
+            f"log measures are off by {found['member_log_units_for_goal']}; honest ones differ by "
+            f"{found['honest_member_log_units']}, and a lie within that moves it by up to "
+            f"{found['plausible_liar_points']}, any lie by {found['liar_points']}"
         )
-
-
-def rule_for(scene: Scene, channel: Channel) -> tuple[IndexRule, np.ndarray]:
-    day = scene.bars_per_day
-    is_seasonal = channel.train_bars >= SEASON_DAYS * day
-    rule = replace(
-        index_rule(scene.measures),
-        score_window_bars=60 * day,
-        score_minimum=10 if is_seasonal else day // 2,
-        rank_window_bars=250 * day,
-        rank_minimum=day // 2,
-    )
-    return rule, channel.slot if is_seasonal else np.zeros_like(channel.slot)
 
 
 def variants(

@@ -199,12 +199,7 @@ def lsi(
     names = tuple(wanted)
     values = np.where(_is_measured(views, names, views), _stacked(views, names, views), np.nan)
     slots_per_day = NS_PER_DAY // bar_ns
-    rule = replace(
-        index_rule(chosen),
-        score_window_bars=20 * slots_per_day,
-        rank_window_bars=250 * slots_per_day,
-        rank_minimum=slots_per_day,
-    )
+    rule = index_rule(chosen, slots_per_day)
     found = {name: stress_index(values[:, place], views.slots(), rule) for place, name in enumerate(wanted)}
     if len(found) > 1:
         indices = np.column_stack(list(found.values()))

@@ -18,7 +18,8 @@ from hansa.federation.rules import limits_of
 from hansa.federation.schedule import replay_programme, state_programme
 from hansa.federation.watchtower import basket_indices, index_rule, model_version
 from hansa.model.lsi import stress_index
-from hansa.model.point_in_time import index_evidence
+from hansa.model.point_in_time import index_evidence, value_digest
+from hansa.model.warning_rules import Pace
 from hansa.protocol.session import Aggregate
 from simulator import BAR_NS
 from small_market import AS_OF_NS, START_NS, constitution, manifest_of, views_of_member, work
@@ -94,22 +95,59 @@ def test_evidence_lets_an_auditor_compute_the_number_again() -> None:
         one.receive(sums)
         one.settle()
     published = one.published
-    found = next(alert for alert in one._records.alerts() if alert.basket == "eur" and alert.ts_ns > AS_OF_NS)
+    raised = [alert for alert in one._records.alerts() if alert.basket == "xau" and alert.ts_ns > AS_OF_NS]
+    assert {alert.rule for alert in raised} == {"threshold", "cusum", "shiryaev_roberts", "lsi"}
+    found = next(alert for alert in raised if alert.rule == "lsi")
     bar = (found.ts_ns - published.start_ns) // published.bar_ns
-    rule = index_rule(published.market.measures)
-    again = index_evidence(published.state[:, 0], published.slots(), rule, bar, value=found.value)
+    rule = index_rule(published.market.measures, 288)
+    again = index_evidence(published.state[:, 1], published.slots(), rule, bar, value=found.value)
     assert found.evidence["inputs_sha256"] == again.inputs
     assert found.evidence["value_sha256"] == again.output
-    assert basket_indices(published)[bar, 0] == pytest.approx(found.value)
-    assert found.value >= float(str(found.evidence["threshold"]))
-    assert found.model_version == model_version(rule, published.market.measures)
+    assert basket_indices(published)[bar, 1] == pytest.approx(found.value)
+    pace = Pace.usual(published.bar_ns, published.train_bars)
+    for alert in raised:
+        assert alert.value >= float(str(alert.evidence["limit"])) - 1e-6
+        assert alert.evidence["index"] == pytest.approx(found.value, abs=1e-4)
+        assert alert.evidence["inputs_sha256"] == again.inputs
+        assert alert.evidence["value_sha256"] == value_digest(alert.value)
+        assert alert.model_version == model_version(alert.rule, published.market.measures, pace)  # type: ignore[arg-type]
+    assert len({alert.model_version for alert in raised}) == 4
+
+
+def test_evidence_says_which_rule_at_which_rate_how_likely_by_luck_and_what_drove_it() -> None:
+    one, live = stressed(3)
+    for sums in live:
+        one.receive(sums)
+        one.settle()
+    raised = [alert for alert in one._records.alerts() if alert.ts_ns > AS_OF_NS]
+    for alert in raised:
+        chance = alert.evidence["probability"]
+        assert isinstance(chance, dict)
+        assert 0 <= chance["low"] <= chance["value"] <= chance["high"] <= 1
+        assert alert.evidence["false_alerts_per_day"] == 1.0
+        assert alert.evidence["horizon_seconds"] == 0
+        drivers = alert.evidence["drivers"]
+        assert isinstance(drivers, list)
+        assert drivers[0]["adds"] >= drivers[-1]["adds"] > 0
+        names = {driver["name"] for driver in drivers}
+        assert names <= ({"eur", "xau"} if alert.basket == "system" else {"log_spread", "log_depth"})
+    limits = one._records.get("alert_rules")
+    assert isinstance(limits, dict)
+    assert {f"{alert.rule}/{alert.basket}" for alert in raised} <= set(limits["limits"])
 
 
 def test_the_version_changes_with_any_number_of_the_rule(monkeypatch: pytest.MonkeyPatch) -> None:
-    rule = index_rule(("log_spread", "log_depth"))
-    before = model_version(rule, ("log_spread", "log_depth"))
-    monkeypatch.setattr(watchtower, "ALARMS_PER_DAY", 0.5)
-    assert model_version(rule, ("log_spread", "log_depth")) != before
+    measures, pace = ("log_spread", "log_depth"), Pace(BAR_NS, 1728, 1.0)
+    before = model_version("cusum", measures, pace)
+    found = {
+        model_version("threshold", measures, pace),
+        model_version("cusum", measures[:1], pace),
+        model_version("cusum", measures, Pace(BAR_NS, 1728, 0.5)),
+        model_version("cusum", measures, Pace(2 * BAR_NS, 1728, 1.0)),
+    }
+    monkeypatch.setattr(watchtower, "DRIFT", 0.5)
+    found.add(model_version("cusum", measures, pace))
+    assert len(found | {before}) == 6
 
 
 def test_an_alert_that_was_written_stays_as_it_was() -> None:
@@ -172,7 +210,7 @@ def test_the_excess_is_what_the_published_range_does_not_say() -> None:
     log_range = -7 + np.cumsum(0.05 * rng.standard_normal(bars)) * 0.3
     state = np.column_stack([log_range, log_range + 0.3 * rng.standard_normal(bars)])
     published = SimpleNamespace(market=market, state=state[:, None, :], bar_ns=BAR_NS)
-    index = stress_index(state, np.arange(bars) % 288, index_rule(market.measures))
+    index = stress_index(state, np.arange(bars) % 288, index_rule(market.measures, 288))
     found = watchtower.excess(published, index, 0)  # type: ignore[arg-type]
     known = np.isfinite(found) & np.isfinite(index)
     assert known.sum() > 100

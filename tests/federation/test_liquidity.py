@@ -25,7 +25,7 @@ from hansa.federation.records import Records
 from hansa.federation.rules import limits_of
 from hansa.federation.schedule import replay_programme, round_programme
 from hansa.federation.views import Influence, SeriesView, Views
-from hansa.federation.watchtower import alert_bars, basket_indices
+from hansa.federation.watchtower import basket_indices
 from hansa.lab.rehearsal import open_sums, rehearse
 from hansa.model.design import QUANTILES
 from hansa.protocol.session import Aggregate
@@ -264,14 +264,6 @@ def test_the_index_of_a_bar_does_not_change_when_later_states_come(played: Rehea
         published.state = kept
     assert np.isfinite(part).any()
     np.testing.assert_array_equal(part, whole[: TRAIN_BARS + 10])
-
-
-def test_alerts_come_after_training_only_and_none_without_a_threshold() -> None:
-    index = np.full(400, 10.0)
-    index[[100, 350]] = 90.0
-    assert alert_bars(index, 300) == [350]
-    index[:300] = np.nan
-    assert alert_bars(index, 300) == []
 
 
 def test_steps_are_clipped_at_the_rounds_bound_and_travel_in_its_units() -> None:

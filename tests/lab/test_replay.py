@@ -13,13 +13,16 @@ from typer.testing import CliRunner
 import hansa.lab.rehearsal
 from hansa.cli import app
 from hansa.errors import ConfigurationError, DataError
+from hansa.federation.records import Records
+from hansa.federation.watchtower import Watchtower
 from hansa.lab.replay.channel import channel_of
 from hansa.lab.replay.events import Event, cut, event_named, read_events
 from hansa.lab.replay.rules import METHODS, Bench, outcome, warn
-from hansa.lab.replay.run import replay, usual_rate
+from hansa.lab.replay.run import replay
 from hansa.lab.replay.scenes import scene_of
 from hansa.lab.report.replay_picture import replay_picture
 from hansa.market.calendar import NS_PER_DAY, NS_PER_HOUR
+from hansa.model.warning_rules import STATE_RULES
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
 needs_data = pytest.mark.skipif(
@@ -101,6 +104,31 @@ def test_what_comes_after_training_moves_no_limit_and_no_earlier_alarm(data: Pat
         np.testing.assert_array_equal(before.is_alarm[:now], after.is_alarm[:now])
 
 
+@pytest.mark.parametrize("seed", [1, 2])
+def test_a_member_that_lives_through_an_event_raises_the_alerts_that_its_replay_shows(data: Path, seed: int) -> None:
+    scene = scene_of(event_named(data, "made_up"), data)
+    channel = channel_of(scene)
+    bench = Bench.of(scene, channel)
+    facts = channel.facts(seed)
+    state, records = facts.state, Records(":memory:")
+    tower = Watchtower(facts, records)
+    rng = np.random.default_rng(seed)
+    looks = np.sort(rng.choice(np.arange(bench.train_bars + 1, len(state)), 25, replace=False)).tolist()
+    for bars in [bench.train_bars - 9, *looks, len(state)]:  # as one bar, or a few at once, come to be known
+        facts.state = state[:bars]
+        tower.look()
+    said = {rule: set[int]() for rule in STATE_RULES}
+    for alert in records.alerts():
+        if alert.rule in said:
+            said[alert.rule].add(alert.ts_ns)
+            assert alert.evidence["false_alerts_per_day"] == 1.0
+    for rule in STATE_RULES:
+        warned = warn(channel.published(seed), bench, rule, rate=1.0)
+        after = warned.alerts[warned.alerts >= bench.train_bars]
+        assert said[rule] == set(bench.stamps[after].tolist()), rule
+        assert any(stamp > scene.windows.window_ns for stamp in said[rule]), "the event itself is warned of"
+
+
 def test_the_state_goes_through_the_noisy_integer_sum(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     channel = channel_of(scene_of(event_named(data, "made_up"), data))
     one, same, other = (channel.published(seed) for seed in (1, 1, 2))
@@ -126,11 +154,6 @@ def test_closed_markets_are_absent_and_never_calm(data: Path) -> None:
     warned = warn(state, Bench.of(scene, channel), "threshold", rate=1.0)
     assert not warned.is_alarm[inside].any()
     assert np.isnan(warned.score[inside]).all()
-
-
-def test_a_long_training_part_sets_a_rarer_limit_than_a_short_one_can() -> None:
-    assert usual_rate(60) == 0.05
-    assert usual_rate(2) == 1.0
 
 
 def test_a_rule_that_says_nothing_is_a_miss_with_its_chance_of_luck(data: Path) -> None:

@@ -105,11 +105,11 @@ def test_an_index_without_values_in_training_says_why_it_cannot_warn() -> None:
 def test_the_volatility_index_is_a_trailing_rank() -> None:
     rng = np.random.default_rng(2)
     log_range = rng.standard_normal(3 * 288)
-    whole = volatility_index(log_range)
+    whole = volatility_index(log_range, 288)
     later = log_range.copy()
     later[500:] += 4.0
     assert np.isnan(whole[:288]).all()
     assert np.nanmin(whole) >= 0
     assert np.nanmax(whole) <= 100
-    np.testing.assert_array_equal(volatility_index(later)[:500], whole[:500])
-    assert volatility_index(later)[520] > 98
+    np.testing.assert_array_equal(volatility_index(later, 288)[:500], whole[:500])
+    assert volatility_index(later, 288)[520] > 98

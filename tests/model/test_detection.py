@@ -11,7 +11,6 @@ from hansa.errors import ModelError
 from hansa.model.detection import (
     Cusum,
     ShiryaevRoberts,
-    alarms,
     average_run_length,
     expected_delay,
     fit_reference,
@@ -95,13 +94,6 @@ def test_shiryaev_roberts_is_its_definition() -> None:
         level = ShiryaevRoberts(drift).advance(level, np.array([value]))
         found.append(level[0])
     np.testing.assert_allclose(found, expected)
-
-
-def test_a_detector_starts_again_after_an_alarm_and_a_missing_bar_changes_nothing() -> None:
-    values = np.array([0.0, 3.0, np.nan, 0.0, 1.4, 1.4, 3.0])
-    np.testing.assert_array_equal(alarms(Cusum(1.0), values, 2.0), [1, 6])
-    gone = values[np.isfinite(values)]
-    np.testing.assert_array_equal(alarms(Cusum(1.0), gone, 2.0), [1, 5])
 
 
 def test_blocks_keep_the_dependence_of_an_hour() -> None:

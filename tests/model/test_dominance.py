@@ -66,9 +66,11 @@ def test_what_is_called_admissible_moves_the_index_by_no_more_than_was_asked(see
 
 def test_a_lie_is_not_bounded_and_the_statement_says_so() -> None:
     found = dominance(
-        state(2), SLOT, RULE, weight_cap=0.25, influence_cap=0.02, value_bound=1024.0, bars=range(400, 900, 50)
-    )
+        state(2), SLOT, RULE, weight=0.25, influence_cap=0.02, plausible=0.5, value_bound=1024.0,
+        bars=range(400, 900, 50),
+    )  # fmt: skip
     assert found.client_points <= POINTS
+    assert POINTS < found.plausible_points <= found.liar_points
     assert found.liar_points > 30
     assert 0.005 < found.member_log_units < 4
 

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hansa.errors import ModelError
-from hansa.model.early_warning import DAY_NS, MINUTE_NS, alerts, covered_ns, cusum, score, threshold_at_rate
+from hansa.model.early_warning import DAY_NS, MINUTE_NS, alerts, covered_ns, score, threshold_at_rate
 
 
 def test_one_excursion_is_one_alert_and_unknown_bars_are_none() -> None:
@@ -72,14 +72,6 @@ def test_alerts_later_in_an_episode_are_neither_hit_nor_false() -> None:
 def test_overlapping_windows_are_covered_once() -> None:
     assert covered_ns(np.array([7, 5]), np.array([17, 15]), (0, 100)) == 12
     assert covered_ns(np.array([-3]), np.array([2]), (0, 100)) == 2
-
-
-def test_cusum_ignores_calm_and_accumulates_drift() -> None:
-    values = np.concatenate([np.full(50, 0.4), [np.nan], np.full(10, 0.8)])
-    total = cusum(values, reference=0.5, allowance=0.1)
-    assert total[:50].max() == 0.0
-    assert np.isnan(total[50])
-    assert total[-1] == pytest.approx(2.0)
 
 
 def test_faulty_settings_are_refused() -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hansa.errors import StoreError
+from hansa.federation.alerts import statistic_words
 from hansa.federation.records import Records
 
 if TYPE_CHECKING:
@@ -102,7 +103,7 @@ def written_alerts(path: Path, *, after: int = 0) -> list[Alert]:
 def alert_line(path: Path, alert: Alert) -> str:
     """Return one alert as a line of text for a terminal: names cannot carry control characters."""
     words = (
-        f"{path.parent.parent.name}  {_when(alert.ts_ns)}  {alert.basket}  {alert.rule} {alert.value:.1f}  "
+        f"{path.parent.parent.name}  {_when(alert.ts_ns)}  {alert.basket}  {statistic_words(alert)}  "
         f"{alert.model_version or 'no version'}  "
         f"{'before any later bar' if alert.is_ahead else 'after later bars were known'}  {alert.digest[:12]}"
     )

@@ -35,11 +35,11 @@ class Alert:
     """One early warning.
 
     Attributes:
-        rule: What alerted: `lsi`, ...
+        rule: What alerted: `threshold`, `cusum`, `shiryaev_roberts`, `quantile` or `lsi`.
         basket: Basket, or `system`.
         ts_ns: End of the bar that alerted, ns UTC.
-        value: The index there.
-        model_version: Rule and constitution that it rests on.
+        value: The rule's statistic there, in the unit that the evidence names; of `lsi` the index.
+        model_version: The rule, and a digest of every number of it.
         known_ns: Newest published bar when it was written, ns UTC; 0 where nobody said.
         written_ns: When it was written, by the member's clock, ns UTC.
         evidence: What it was made of: JSON values.
@@ -108,6 +108,46 @@ def alert_of(row: Mapping[str, object]) -> Alert:
         )
     except (msgspec.MsgspecError, ValueError, KeyError) as error:
         raise StoreError(f"records: an alert cannot be read ({error}); the file is damaged, remove it") from error
+
+
+def statistic_words(alert: Alert) -> str:
+    """Return in words what reached which limit.
+
+    >>> statistic_words(Alert("cusum", "eur", 0, 9.0, evidence={"limit": 8.5, "index": 71.0}))
+    'cusum 9.00, limit 8.50; index 71.0 of 100'
+    """
+    limit, index = alert.evidence.get("limit"), alert.evidence.get("index")
+    words = f"{alert.rule} {alert.value:.2f}"
+    if isinstance(limit, (int, float)):
+        words += f", limit {limit:.2f}"
+    if isinstance(index, (int, float)) and alert.rule != "lsi":
+        words += f"; index {index:.1f} of 100"
+    return words
+
+
+def probability_words(alert: Alert) -> list[str]:
+    """Return the line that gives a probability with its interval and says of what; none where none is known.
+
+    >>> found = {"of": "z", "value": 0.1, "low": 0, "high": 1}
+    >>> probability_words(Alert("x", "y", 0, 1.0, evidence={"probability": found}))
+    ['10 % (0 to 100 %): z']
+    """
+    found = alert.evidence.get("probability")
+    if not isinstance(found, dict):
+        return []
+    values = [found.get(name) for name in ("value", "low", "high")]
+    if not all(isinstance(value, (int, float)) for value in values):
+        return []
+    value, low, high = (f"{100 * float(str(value)):.0f}" for value in values)
+    return [f"{value} % ({low} to {high} %): {found.get('of')}"]
+
+
+def driver_words(alert: Alert) -> list[str]:
+    """Return the line that names what drove an alert, most first; none where nothing is known."""
+    found = alert.evidence.get("drivers")
+    drivers = [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
+    named = [f"{one.get('name')} {one['adds']:+.2f}" for one in drivers if isinstance(one.get("adds"), (int, float))]
+    return ["driven by " + ", ".join(named)] if named else []
 
 
 def verify(alerts: Sequence[Alert]) -> None:

@@ -254,6 +254,7 @@ class LiquidityWork:
             return
         arms = forecast(self.published, built, self.fitted)
         quantiles = bands(self.published, built, self.fitted)
+        self._watchtower.look_ahead(quantiles)
         stamps = self.published.stamps()
         recent = slice(max(self.published.train_bars - 1, stamps.size - CATCH_UP_ROWS), stamps.size)
         for place, basket in enumerate(self.published.baskets):

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import math
 from copy import copy
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Self
 
 import numpy as np
@@ -70,6 +71,15 @@ def weights_length(market: Market) -> int:
     return parameter_count(network_shape(market))
 
 
+@dataclass(frozen=True, slots=True)
+class Training:
+    """The training span of one round: bars `first` to `bars` - 1 of the state, and what its census said of turnover."""
+
+    first: int
+    bars: int
+    turnover: Float[np.ndarray, " basket"] = field(repr=False)
+
+
 class Published:
     """The public facts of the newest round.
 
@@ -95,6 +105,7 @@ class Published:
         self.server: ServerState | None = None
         self.clip_bound = self.widest_bound(limits)
         self.rounds: list[str] = []
+        self.trainings: list[Training] = []  # of every round so far
         self._limits = limits
         self._seed = int(constitution.digest()[:8], 16)
 
@@ -186,6 +197,7 @@ class Published:
         self.train_first = max((manifest.span_start_ns - self.start_ns) // self.bar_ns, 0)
         self.train_bars = (manifest.span_end_ns - self.start_ns) // self.bar_ns + 1
         self.turnover = np.maximum(total, 1e-9)
+        self.trainings.append(Training(self.train_first, self.train_bars, self.turnover))
         self.grams, self.server, self.rounds = None, None, []
 
     def _state(self, aggregate: Aggregate, total: Float[np.ndarray, " value"]) -> None:

@@ -10,7 +10,8 @@
 | fact | anything else by name, as JSON |
 
 Guarantees: holds published facts only: no keys, no rows of data, no unmasked contribution.
-Does NOT guarantee durability to the last row: records are for reading; the member's store is what must not roll back.
+Does NOT guarantee durability to the last row, alerts apart: records are for reading; the member's store is what must
+not roll back.
 """
 
 from __future__ import annotations
@@ -142,6 +143,9 @@ class Records:
     def alert(self, alert: Alert) -> bool:
         """Write an early warning down, once: one that is there already stays as it was written.
 
+        It is on disk when this returns: unlike a series, an alert that was lost could be written again later, when the
+        outcome is known.
+
         Args:
             alert: Without number and digest, which follow from those before.
 
@@ -149,6 +153,7 @@ class Records:
             Whether it is new.
         """
         try:
+            self._connection.execute("PRAGMA synchronous = FULL")
             with self._connection:
                 self._connection.execute("BEGIN IMMEDIATE")
                 last = self._connection.execute(
@@ -164,12 +169,18 @@ class Records:
                     ),
                 )  # fmt: skip
                 is_new = cursor.rowcount > 0
+            self._connection.execute("PRAGMA synchronous = OFF")
         except sqlite3.Error as error:
             raise StoreError(f"records: {error}; free disk space or remove the file") from error
         if is_new:
             fields = {"rule": alert.rule, "basket": alert.basket, "ts_ns": alert.ts_ns, "value": alert.value}
             logger.info("alert", extra={"fields": fields})
         return is_new
+
+    def has_alert(self, rule: str, basket: str, first_ns: int, last_ns: int) -> bool:
+        """Return whether a rule has an alert on record in a span of stamps, both ends included."""
+        statement = "SELECT 1 FROM alert WHERE rule = ? AND basket = ? AND ts_ns BETWEEN ? AND ? LIMIT 1"
+        return bool(self.rows(statement, rule, basket, first_ns, last_ns))
 
     def alerts(self, *, after: int = 0) -> list[Alert]:
         """Return the alerts with a number above `after`, in order.

@@ -27,11 +27,12 @@ from hansa.identity.configuration import NodeConfiguration
 from hansa.lab.alliance import copy_of, found
 from hansa.lab.assessment import METRICS, Assessment, Bench, assess, omniscient_forecasts
 from hansa.lab.charter import charter
-from hansa.lab.collection import final_hash, forecasts
+from hansa.lab.collection import alert_rows, final_hash, forecasts
 from hansa.lab.conduct import Span, conduct, set_up
 from hansa.lab.document import Arms, document, errors, nested, ratios
 from hansa.lab.rehearsal import rehearse
 from hansa.lab.twins import Scenario, simulate
+from hansa.lab.warnings import scored as scored_alerts
 from hansa.lab.warnings import volatility_index, warn
 from hansa.market.measures import compute
 
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from jaxtyping import Float
+    from jaxtyping import Float, Int
     from rich.progress import Progress
 
     from hansa.federation.views import Views
@@ -220,7 +221,7 @@ def _result(alliance: Alliance, scene: Stage, constitution: Constitution, *, sec
             "truth_at_its_own_level": _state_ratios(own_level),
             "members_exact_state": _state_ratios(next_state),
         },
-        "alerts": alert_table(result, views, scene, bench),
+        "alerts": alert_table(result | {"on_record": alert_rows(alliance)}, views, scene, bench),
         "scenario": {
             "seed": scene.scenario.seed,
             "days": scene.scenario.days,
@@ -233,8 +234,10 @@ def _result(alliance: Alliance, scene: Stage, constitution: Constitution, *, sec
 def alert_table(
     result: Mapping[str, object], views: Mapping[str, Views], scene: Stage, bench: Bench
 ) -> dict[str, dict[str, object]]:
-    """Score the published index and a volatility-only rule against the known onsets of each market."""
-    series = result["lsi"]
+    """Score the published index, a volatility-only rule and the alerts on record against each market's known onsets."""
+    series, rows = result["lsi"], result.get("on_record")
+    rows = rows if isinstance(rows, list) else []
+    rules = sorted({str(row["rule"]) for row in rows})
     stamps = bench.stamps()
     table: dict[str, dict[str, object]] = {}
     for market in bench.constitution.market.baskets:
@@ -248,9 +251,23 @@ def alert_table(
         table[market] = {
             "onsets_ns": onsets["ts_ns"].to_list(),
             "lsi": warn(index, stamps, train_bars=bench.train_bars, **known),
-            "volatility": warn(volatility_index(ranges), stamps, train_bars=bench.train_bars, **known),
+            "volatility": warn(
+                volatility_index(ranges, 86_400_000_000_000 // scene.scenario.bar_ns),
+                stamps,
+                train_bars=bench.train_bars,
+                **known,
+            ),
+            "on_record": {
+                rule: scored_alerts(_stamps_of(rows, rule, market), stamps[bench.train_bars :], **known)
+                for rule in rules
+            },
         }
     return table
+
+
+def _stamps_of(rows: Sequence[Mapping[str, object]], rule: str, basket: str) -> Int[np.ndarray, " alert"]:
+    found = [int(str(row["ts_ns"])) for row in rows if (row["rule"], row["basket"]) == (rule, basket)]
+    return np.array(sorted(found), dtype=np.int64)
 
 
 def _log_range(scene: Stage, member: str, market: str) -> Float[np.ndarray, " time"]:

@@ -8,11 +8,11 @@ quantiles  the forecast of a high quantile of the next bar's measure, as a score
 ```
 The clip is wider than the index's 4: a limit that training puts at the clip could never be passed.
 
-A detector alarms where its level reaches the limit, and starts again from nothing.
+A detector alarms where its level reaches the limit, and starts again from nothing (`warning_rules.Watch`).
 
 The centre and scale are per slot of the day where the training part has 20 values a slot, else over all slots. A limit
 is set so that calm bars alarm once in `run_length_bars` on average (ARL0): calm is the training part, resampled in
-blocks, so that its dependence over an hour is kept. The delay (EDD) is measured on the same resampled bars, lifted.
+blocks, so that its dependence over twelve bars is kept. The delay (EDD) is measured on the same resampled bars, lifted.
 
 Guarantees: nothing after the training part moves the centre, the scale or a limit. Does NOT guarantee: that calm later
 looks like the training part. Two days of training hold no rare event, and a block bootstrap cannot invent one.
@@ -203,27 +203,20 @@ def standardised(score: Float[np.ndarray, " time"], train_bars: int) -> Float[np
     Raises:
         ModelError: The training part has fewer than two values or does not vary.
     """
-    train = score[:train_bars][np.isfinite(score[:train_bars])]
-    if train.size < 2 or train.std() <= 0:
-        raise ModelError(f"expected a training part with a score that varies; got {train.size} values of {train_bars}")
-    return np.asarray((score - train.mean()) / train.std(ddof=1))
+    centre, scale = training_scale(score[:train_bars])
+    return np.asarray((score - centre) / scale)
 
 
-def alarms(detector: Detector, values: Float[np.ndarray, " time"], limit: float) -> Int[np.ndarray, " alarm"]:
-    """Return the bars at which a detector reaches its limit; it starts again after each.
+def training_scale(train: Float[np.ndarray, " time"]) -> tuple[float, float]:
+    """Return mean and standard deviation of a training part.
 
-    Args:
-        detector: The detector.
-        values: Standardised score; a missing value leaves the level where it is.
-        limit: Level that alarms.
+    Raises:
+        ModelError: It has fewer than two values or does not vary.
     """
-    level, found = np.array([detector.start]), []
-    for bar in np.flatnonzero(np.isfinite(values)):
-        level = detector.advance(level, values[bar : bar + 1])
-        if level[0] >= limit:
-            found.append(int(bar))
-            level = np.array([detector.start])
-    return np.array(found, dtype=np.int64)
+    known = train[np.isfinite(train)]
+    if known.size < 2 or known.std() <= 0:
+        raise ModelError(f"expected a training part with a score that varies; got {known.size} values of {train.size}")
+    return float(known.mean()), float(known.std(ddof=1))
 
 
 def limit_at_run_length(
@@ -290,7 +283,7 @@ def expected_delay(
 def resampled(
     calm: Float[np.ndarray, " time"], *, bars: int, rng: np.random.Generator, paths: int = PATHS
 ) -> Float[np.ndarray, "time path"]:
-    """Draw paths of calm bars: blocks of an hour of five-minute bars, joined end to end, wrapping round.
+    """Draw paths of calm bars: blocks of twelve bars (an hour of five minutes each), joined end to end, wrapping round.
 
     Raises:
         ModelError: The training part is shorter than two blocks.

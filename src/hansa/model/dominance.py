@@ -6,13 +6,19 @@ A contributor of weight w whose log measures change by d moves the state by w d.
 
 | who | moves the state of a bar by at most |
 |---|---|
-| a client, where bars are capped | weight cap x influence cap, a measure |
-| an honest member whose print is off by d log units | weight cap x d |
-| a member that lies | weight cap x the value bound of `state`: 1024 log units, so any place from 0 to 100 |
+| a client, where bars are capped | weight x influence cap, a measure |
+| an honest member whose print is off by d log units | weight x d |
+| a member that lies, but no further than honest members differ (`plausible`) | weight x 2 plausible |
+| a member that lies up to the door's value bound | value bound / all weights: any place from 0 to 100 |
+
+A weight is a member's share of the published sum of weights: its cap, over that sum where capped weights sum to less
+than 1. Five points hold for a client. They do not hold for a member: honest members differ by several times what
+moves the index by five points, so no clip that leaves honest stress in would hold them (`plausible_points`).
 
 Guarantees: the index is computed by its own rule, the correlation's own answer to the change included; the search is
 over a grid of 5 values a measure, which holds the corners. Does NOT guarantee anything against a lie: the secure sum
-hides who lied, and a clip at home is the liar's to leave out. Only a range proof at the door would bound that.
+hides who lied, and clip and weight at home are the liar's to leave out. A range proof at the door would make the third
+row the bound; nothing makes it five points.
 
 Source: SCIENCE.md 1.4, validation (4).
 """
@@ -49,11 +55,13 @@ class Dominance:
     Attributes:
         client_points: Most points by which one capped client moves a basket's index at the bars tried.
         member_log_units: How far all log measures of one member may be off at a bar before the index moves 5 points.
-        liar_points: Most points by which a member that lies moves it: 100 wherever its range reaches the clip.
+        plausible_points: Most points by which a member moves it that lies no further than honest members differ.
+        liar_points: Most points by which a member that lies moves it, up to the door's value bound.
     """
 
     client_points: float
     member_log_units: float
+    plausible_points: float
     liar_points: float
 
 
@@ -168,8 +176,9 @@ def dominance(
     slot: Int[np.ndarray, " time"],
     rule: IndexRule,
     *,
-    weight_cap: float,
+    weight: float,
     influence_cap: float,
+    plausible: float,
     value_bound: float,
     bars: Sequence[int],
 ) -> Dominance:
@@ -179,8 +188,9 @@ def dominance(
         state: Published log measures.
         slot: Slot of the day of each bar.
         rule: The published rule.
-        weight_cap: Largest share of a member in a basket.
+        weight: Largest share of a member in a basket's published state (`largest_share`).
         influence_cap: Largest move of a log measure by one client.
+        plausible: How far an honest member's log measures move against the state.
         value_bound: Widest log measure that the door lets through.
         bars: Bars to try.
 
@@ -189,7 +199,21 @@ def dominance(
     """
     ready = _Ready.of(state, slot, rule)
     return Dominance(
-        client_points=_largest(ready, weight_cap * influence_cap, bars),
-        member_log_units=_admissible(ready, bars, POINTS) / weight_cap,
-        liar_points=_largest(ready, min(weight_cap * value_bound, WIDEST_SHIFT), bars),
+        client_points=_largest(ready, weight * influence_cap, bars),
+        member_log_units=_admissible(ready, bars, POINTS) / weight,
+        plausible_points=_largest(ready, min(2 * weight * plausible, WIDEST_SHIFT), bars),
+        liar_points=_largest(ready, min(weight * value_bound, WIDEST_SHIFT), bars),
     )
+
+
+def largest_share(weight_cap: float, weights: float) -> float:
+    """Return the largest share of one member in a state: its cap, over all weights where they sum to less than 1.
+
+    Args:
+        weight_cap: Largest weight of a member.
+        weights: Published sum of the weights of a basket.
+
+    >>> largest_share(0.25, 1.0), largest_share(0.25, 0.5), largest_share(0.5, 0.4)
+    (0.25, 0.5, 1.0)
+    """
+    return min(weight_cap / min(max(weights, 1e-9), 1.0), 1.0)

@@ -12,8 +12,7 @@ often alerts thrown at random at the same rate would hit an onset: a lead withou
 
 Does NOT guarantee: that the rate of the training part holds later; with a few onsets a hit rate has a wide interval.
 
-Source: Alessi and Detken, European J. Political Economy 27(3), 2011; Sarlin, ECB WP 1509, 2013; Page, Biometrika
-41, 1954 (CUSUM).
+Source: Alessi and Detken, European J. Political Economy 27(3), 2011; Sarlin, ECB WP 1509, 2013.
 """
 
 from __future__ import annotations
@@ -122,25 +121,6 @@ def threshold_at_rate(
             break
         lowest = float(candidate)
     return lowest
-
-
-def cusum(values: Float[np.ndarray, " time"], *, reference: float, allowance: float) -> Float[np.ndarray, " time"]:
-    """Accumulate what exceeds `reference + allowance`, never below 0: a rule for slow drifts.
-
-    Args:
-        values: Index or ranks; NaN keeps the sum but gives NaN.
-        reference: Level of calm.
-        allowance: Slack a bar, half the drift to be found.
-
-    Returns:
-        One-sided CUSUM, in units of `values`, shape (time); use it as the index of `alerts`.
-    """
-    total = np.empty(values.size)
-    level = 0.0
-    for bar, value in enumerate(values.tolist()):
-        level = max(0.0, level + value - reference - allowance) if np.isfinite(value) else level
-        total[bar] = level
-    return np.where(np.isfinite(values), total, np.nan)
 
 
 def score(

@@ -76,8 +76,12 @@ def stress_index(
     Raises:
         ModelError: The rule does not fit the state.
     """
-    ranks = component_ranks(state, slot, rule)
-    return 100.0 * portfolio(ranks, np.array(rule.weights), correlations(moments(ranks - 0.5, rule.decay)))
+    return index_of_ranks(component_ranks(state, slot, rule), rule)
+
+
+def index_of_ranks(ranks: Float[np.ndarray, "time measure"], rule: IndexRule) -> Float[np.ndarray, " time"]:
+    """Return the LSI from the ranks of `component_ranks`; NaN where every component is missing."""
+    return np.asarray(100.0 * portfolio(ranks, np.array(rule.weights), correlations(moments(ranks - 0.5, rule.decay))))
 
 
 def component_scores(

@@ -99,3 +99,17 @@ def rate_bound(count: int, days: float, *, confidence: float = 0.95) -> float:
     if days <= 0 or count < 0:
         raise ModelError(f"expected a count of 0 or more over days above 0; got {count} over {days}")
     return float(chi2.ppf(confidence, 2 * (count + 1)) / 2 / days)
+
+
+def rate_interval(count: int, days: float, *, confidence: float = 0.9) -> tuple[float, float]:
+    """Return the interval of a rate a day of which `count` alarms were seen.
+
+    Raises:
+        ModelError: There is no time watched.
+
+    >>> tuple(round(end, 2) for end in rate_interval(2, 2.0))
+    (0.18, 3.15)
+    """
+    tail = (1.0 - confidence) / 2
+    low = float(chi2.ppf(tail, 2 * count)) / 2 / max(days, 1e-9) if count > 0 else 0.0
+    return low, rate_bound(count, days, confidence=1.0 - tail)

@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 from hansa.errors import MessageError
+from hansa.federation.alerts import driver_words, probability_words, statistic_words
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -109,7 +110,9 @@ def split(buffer: bytes) -> tuple[list[bytes], bytes]:
 def news_fields(alert: Alert) -> list[Field]:
     """Return the fields of an alert's News."""
     lines = [
-        f"index {alert.value:.2f} of 100 at the bar that ends {timestamp(alert.ts_ns)} UTC",
+        f"{statistic_words(alert)} at the bar that ends {timestamp(alert.ts_ns)} UTC",
+        *probability_words(alert),
+        *driver_words(alert),
         f"model {alert.model_version or 'unknown'}",
         f"written {'before' if alert.is_ahead else 'after'} any later bar was known",
         f"alert {alert.number}, sha256 {alert.digest}",

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from jaxtyping import Bool, Float, Int
 
+    from hansa.federation.published import Published
     from hansa.federation.views import Views
     from hansa.governance.constitution import Constitution
     from hansa.lab.replay.scenes import Scene
@@ -64,6 +65,15 @@ class Channel:
         Raises:
             ModelError: The published state is of other bars than the channel.
         """
+        state = self.facts(seed).state
+        return np.where(self.is_open[: state.shape[0], None], state[:, 0], np.nan)
+
+    def facts(self, seed: int) -> Published:
+        """Return what the alliance publishes with one draw of the noise: closed markets carried on, as members do.
+
+        Raises:
+            ModelError: The published state is of other bars than the channel.
+        """
         made = rehearse_state(
             self.constitution,
             self.views,
@@ -73,7 +83,7 @@ class Channel:
         )
         if made.start_ns != int(self.stamps[0]):
             raise ModelError(f"expected a state that begins at {self.stamps[0]}; it begins at {made.start_ns}")
-        return np.where(self.is_open[: made.state.shape[0], None], made.state[:, 0], np.nan)
+        return made
 
 
 def channel_of(scene: Scene) -> Channel:

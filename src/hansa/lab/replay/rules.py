@@ -1,14 +1,9 @@
-"""Rules that warn, each tuned on the training part alone, and the score of what they said.
+"""The live rules over a history, and the score of what they said.
 
-| rule | series | alarm bar |
-|---|---|---|
-| threshold (headline) | `warning_score` of range and impact, the index's published weights | score >= limit |
-| cusum, shiryaev_roberts | the same, in training deviations, tuned to a lift of one | the level reaches its limit |
-| quantile | forecast 95 % quantile of the next bar's cost, by the linear core on the published state | score >= limit |
-| volatility | range alone | score >= limit |
+Rules, limits, alarm bars and alerts are those that members run (`hansa.model.warning_rules`); here they see a whole
+state at once. `volatility` is the rival: the threshold rule on range alone. The quantile rule has no members' models
+here: its forecast is the linear core's on the published state, calibrated like a member's.
 
-Limits: at most `rate` false alerts a day in the training part; for the two detectors a mean run of a day / `rate`. An
-**alarm bar** is a bar on which a rule is on; an **alert** is the first of an excursion, none in the three hours before.
 A false alarm is one in the calm part. A hit is an alert in the warning window; its lead is the onset less the first.
 """
 
@@ -21,37 +16,24 @@ from typing import TYPE_CHECKING, Final, Literal
 import numpy as np
 
 from hansa.errors import ModelError
-from hansa.federation.watchtower import WEIGHTS
+from hansa.federation.lookout import signs_of, weights_of
 from hansa.market.calendar import NS_PER_HOUR
-from hansa.market.measures import MEASURES
 from hansa.model.baselines import RIDGE
+from hansa.model.conformal import calibrate
 from hansa.model.core import block_gram, member_rows, solve
-from hansa.model.design import Design, Inputs
-from hansa.model.detection import (
-    Cusum,
-    ShiryaevRoberts,
-    alarms,
-    average_run_length,
-    expected_delay,
-    fit_reference,
-    limit_at_run_length,
-    quantile_score,
-    standardised,
-    warning_score,
-)
-from hansa.model.early_warning import alerts, threshold_at_rate
+from hansa.model.design import QUANTILES, Design, Inputs
+from hansa.model.detection import average_run_length, expected_delay, quantile_score
 from hansa.model.usefulness import average_precision, chance_of_lead, rate_bound, usefulness
+from hansa.model.warning_rules import DETECTORS, QUANTILE, Pace, Stress, Watch, tune
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int
 
     from hansa.lab.replay.channel import Channel
     from hansa.lab.replay.scenes import Scene
+    from hansa.model.warning_rules import RuleName
 
-REFRACTORY_NS: Final = 3 * NS_PER_HOUR
-QUANTILE: Final = 0.95
 SUSTAINED_BARS: Final = 3
-DRIFT: Final = 1.0
 LAGS: Final = (1, 3, 12, 72, 288)
 Method = Literal["threshold", "cusum", "shiryaev_roberts", "quantile", "volatility"]
 METHODS: Final[tuple[Method, ...]] = ("threshold", "cusum", "shiryaev_roberts", "quantile", "volatility")
@@ -90,10 +72,9 @@ class Bench:
         """Return the bench of a scene."""
         return cls(scene, channel.stamps, channel.slot, channel.train_bars)
 
-    @property
-    def refractory_bars(self) -> int:
-        """Bars without an alarm that must come before an alert."""
-        return max(REFRACTORY_NS // self.scene.bar_ns, 1)
+    def pace(self, rate: float) -> Pace:
+        """Return the pace of the live rules at a rate of false alerts a day."""
+        return Pace(self.scene.bar_ns, self.train_bars, rate)
 
     def calm(self) -> Bool[np.ndarray, " time"]:
         """Return the bars in which an alarm is false."""
@@ -119,20 +100,21 @@ def warn(
     Raises:
         ModelError: The training part says nothing: too short, or a measure never moves.
     """
-    measures = bench.scene.measures
+    pace = bench.pace(rate)
     if method == "quantile":
-        return _by_threshold(_quantile(state, bench), bench, rate)
-    weights = [WEIGHTS.get(name, 0.0) for name in measures]
-    if method == "volatility":
-        weights = [float(name == "log_range") for name in measures]
-    reference = fit_reference(
-        state[: bench.train_bars], bench.slot[: bench.train_bars], slots_per_day=bench.scene.bars_per_day
+        return watched("quantile", _quantile(state, bench), pace, seed=seed)
+    measures = bench.scene.measures
+    name: RuleName = "threshold" if method == "volatility" else method
+    weights = [float(one == "log_range") for one in measures] if method == "volatility" else weights_of(measures)
+    train = slice(0, bench.train_bars)
+    stress = Stress.of(
+        state[train],
+        bench.slot[train],
+        signs=signs_of(measures),
+        weights=weights,
+        bars_per_day=bench.scene.bars_per_day,
     )
-    signs = [MEASURES[name].sign or 1 for name in measures]
-    score = warning_score(reference.scores(state, bench.slot), signs, weights)
-    if method in {"threshold", "volatility"}:
-        return _by_threshold(score, bench, rate)
-    return _by_detector(score, bench, method, rate=rate, seed=seed)
+    return watched(name, stress.score(state, bench.slot), pace, seed=seed)
 
 
 def outcome(warned: Warned, bench: Bench, *, rate: float) -> dict[str, object]:
@@ -201,44 +183,40 @@ def moment(ts_ns: int) -> str:
     return datetime.fromtimestamp(ts_ns // 1_000_000_000, tz=UTC).strftime("%Y-%m-%dT%H:%MZ")
 
 
-def _by_threshold(score: Float[np.ndarray, " time"], bench: Bench, rate: float) -> Warned:
-    limit = threshold_at_rate(
-        score[: bench.train_bars],
-        alarms_per_day=rate,
-        bars_per_day=bench.scene.bars_per_day,
-        refractory_bars=bench.refractory_bars,
-    )
-    is_alarm = np.nan_to_num(score, nan=-np.inf) >= limit
-    return Warned(score, limit, is_alarm, alerts(score, limit, refractory_bars=bench.refractory_bars))
+def watched(name: RuleName, score: Float[np.ndarray, " time"], pace: Pace, *, seed: int = 0) -> Warned:
+    """Tune a live rule on the training part of a series and let it watch all of it.
+
+    Args:
+        name: Which rule.
+        score: What it looks at.
+        pace: Bars and rate.
+        seed: Of the resampled calm.
+
+    Raises:
+        ModelError: The training part says nothing.
+    """
+    watch = Watch(tune(name, score, pace, seed=seed))
+    watch.see(score)
+    values = watch.tuned.standardised(score)
+    extra = _delays(watch, values, seed=seed) if name in DETECTORS else {}
+    return Warned(values, watch.tuned.limit, watch.alarms(), watch.alerts(), extra)
 
 
-def _by_detector(score: Float[np.ndarray, " time"], bench: Bench, method: Method, *, rate: float, seed: int) -> Warned:
-    detector = Cusum(DRIFT) if method == "cusum" else ShiryaevRoberts(DRIFT)
-    values = standardised(score, bench.train_bars)
-    calm = values[: bench.train_bars]
-    run = bench.scene.bars_per_day / rate
-    rng = np.random.default_rng(seed)
-    limit = limit_at_run_length(detector, calm, run_length_bars=run, rng=rng)
-    is_alarm = np.zeros(score.size, dtype=bool)
-    is_alarm[alarms(detector, values, limit)] = True
-    fired = alerts(is_alarm.astype(np.float64), 1.0, refractory_bars=bench.refractory_bars)
-    day = bench.scene.bars_per_day
-    hours = bench.scene.bar_ns / NS_PER_HOUR
-    return Warned(
-        values,
-        limit,
-        is_alarm,
-        fired,
-        {
-            "arl0_days": average_run_length(detector, calm, limit, bars=int(4 * run), rng=rng) / day,
-            "edd_hours_at_1_sd": expected_delay(detector, calm, limit, lift=1.0, bars=2 * day, rng=rng) * hours,
-            "edd_hours_at_2_sd": expected_delay(detector, calm, limit, lift=2.0, bars=2 * day, rng=rng) * hours,
-        },
-    )
+def _delays(watch: Watch, values: Float[np.ndarray, " time"], *, seed: int) -> dict[str, float]:
+    """Return how rarely resampled calm alarms, and how soon a lift is found."""
+    tuned, pace = watch.tuned, watch.tuned.pace
+    detector, calm, day = DETECTORS[tuned.name], values[: pace.train_bars], pace.bars_per_day
+    rng = np.random.default_rng(seed + 1)
+    hours = pace.bar_ns / NS_PER_HOUR
+    return {
+        "arl0_days": average_run_length(detector, calm, tuned.limit, bars=int(4 * day / pace.rate), rng=rng) / day,
+        "edd_hours_at_1_sd": expected_delay(detector, calm, tuned.limit, lift=1.0, bars=2 * day, rng=rng) * hours,
+        "edd_hours_at_2_sd": expected_delay(detector, calm, tuned.limit, lift=2.0, bars=2 * day, rng=rng) * hours,
+    }
 
 
 def _quantile(state: Float[np.ndarray, "time measure"], bench: Bench) -> Float[np.ndarray, " time"]:
-    """Forecast the next bar's cost by the linear core on the state alone; its training residuals give the quantile."""
+    """Forecast the next bar's cost by the linear core on the state alone; quantiles by its errors, calibrated."""
     place = bench.scene.measures.index(bench.scene.cost)
     warm_up = min(max(LAGS), bench.train_bars // 2)
     train = np.arange(warm_up, bench.train_bars - 1)
@@ -250,12 +228,11 @@ def _quantile(state: Float[np.ndarray, "time measure"], bench: Bench) -> Float[n
     rows = member_rows(design, Inputs(bench.slot, state=state), state[:, place], train)
     forecast = rows.forecast(solve(block_gram(rows.rows.take(train), clip=np.inf), ridge=RIDGE))
     residual = state[train + 1, place] - forecast[train]
-    quantiles = (forecast + np.quantile(residual, QUANTILE))[:, None]
-    quantiles = np.where(known[:, None], quantiles, np.nan)
+    quantiles = np.where(known[:, None], forecast[:, None] + np.quantile(residual, QUANTILES), np.nan)
     quantiles[:warm_up] = np.nan
     return quantile_score(
-        quantiles,
-        (QUANTILE,),
+        calibrate(quantiles, state[:, place]),
+        QUANTILES,
         bench.slot,
         level=QUANTILE,
         train_bars=bench.train_bars,
