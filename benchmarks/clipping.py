@@ -22,7 +22,8 @@ import polars as pl
 
 from hansa.crypto.signature import SigningKey
 from hansa.federation.budgets import value_deviation
-from hansa.federation.forecasting import basket_rows, fit, linear_series, residuals
+from hansa.federation.forecasting import basket_rows, fit, linear_series
+from hansa.federation.own_network import residuals
 from hansa.federation.rules import limits_of
 from hansa.federation.views import Views, views_of
 from hansa.lab.charter import CLIP_EPSILON, charter

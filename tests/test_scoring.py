@@ -44,6 +44,7 @@ def artefact(*, is_scaled: bool = True) -> Artefact:
             label_deviation=np.array([0.3, 0.4]),
             spread=np.tile([-1.6, -0.6, 0.0, 0.6, 1.6], (2, 1)),
             gate=np.zeros(2),
+            heads=np.zeros(2),
             spillover=np.array([[0.0, 1.0], [1.0, 0.0]]),
             network=np.zeros(0),
         ),

@@ -27,7 +27,7 @@ SPILLOVER = np.array([[0.0, 1.0], [1.0, 0.0]])
 TRAIN = np.arange(24, 240)
 
 
-def artefact(*, network: bool = False, gate: float = 1.0) -> Artefact:
+def artefact(*, network: bool = False, gate: float = 1.0, heads: float = 1.0) -> Artefact:
     prepared = [
         member_rows(DESIGN, Inputs(SLOT, OWN[:, b], STATE[:, b], STATE[:, 1 - b, 1]), STATE[:, b, 1], TRAIN)
         for b in range(2)
@@ -60,6 +60,7 @@ def artefact(*, network: bool = False, gate: float = 1.0) -> Artefact:
             label_deviation=np.array([one.label.deviation[0] for one in prepared]),
             spread=np.stack(spread),
             gate=np.full(2, gate),
+            heads=np.full(2, heads),
             spillover=SPILLOVER,
             network=vector if network else np.zeros(0),
         ),
@@ -90,6 +91,14 @@ def test_a_shut_gate_leaves_the_core() -> None:
     shut = artefact(network=True, gate=0.0).predict(OWN, STATE, SLOT)[:, :, 2]
     np.testing.assert_allclose(shut, artefact().predict(OWN, STATE, SLOT)[:, :, 2], rtol=1e-6)
     assert np.abs(artefact(network=True).predict(OWN, STATE, SLOT)[:, :, 2] - shut).max() > 1e-3
+
+
+def test_heads_that_are_not_used_leave_the_spread_of_past_errors() -> None:
+    still = artefact(network=True, gate=0.0, heads=0.0).predict(OWN, STATE, SLOT)
+    np.testing.assert_allclose(still, artefact().predict(OWN, STATE, SLOT), rtol=1e-6)
+    moving = artefact(network=True, gate=0.0).predict(OWN, STATE, SLOT)
+    np.testing.assert_allclose(moving[:, :, 2], still[:, :, 2], rtol=1e-6)
+    assert np.abs(moving - still).max() > 1e-2
 
 
 def test_a_published_artefact_holds_no_private_scale_and_works_after_the_members_own(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from hansa.model.training import (
     block_norms,
     block_updates,
     choose_gate,
+    choose_spread,
     day_batch,
     mean_loss,
 )
@@ -117,6 +118,17 @@ def test_the_gate_takes_what_helps_and_shuts_out_noise() -> None:
     assert choose_gate(truth, linear, -truth) == 0.0
 
 
+def test_quantiles_that_breathe_with_the_errors_are_taken_and_still_or_wrong_ones_are_not() -> None:
+    generator = np.random.default_rng(4)
+    normal = np.array([-1.645, -0.674, 0.0, 0.674, 1.645])
+    scale = np.exp(0.8 * generator.standard_normal(2000))
+    error = 0.3 + scale * generator.standard_normal(2000)
+    assert choose_spread(error, scale[:, None] * normal) == 1.0
+    assert choose_spread(error, 7.0 + scale[:, None] * normal) == 1.0  # how wide, not where: the gate is for that
+    assert choose_spread(error, np.full((2000, 1), scale.mean()) * normal) == 0.0
+    assert choose_spread(error, generator.permutation(scale)[:, None] * normal) == 0.0
+
+
 def test_warm_up_reaches_back_and_labels_that_do_not_count_are_left_out() -> None:
     data = series()
     data.target[BARS + 3, 1] = np.nan
@@ -141,5 +153,7 @@ def test_faulty_input_is_refused() -> None:
         block_updates(SHAPE, START * np.nan, batch(), clip=1.0)
     with pytest.raises(ModelError, match="finite sum"):
         ServerMomentum().apply(ServerMomentum().start(START), START[1:], blocks=3)
+    with pytest.raises(ModelError, match="finite errors and quantiles"):
+        choose_spread(np.zeros(3), np.zeros((2, 5)))
     with pytest.raises(ModelError, match="validation rows"):
         choose_gate(np.zeros(3), np.zeros(2), np.zeros(3))

@@ -6,9 +6,16 @@
 | local | own measures | own rows |
 | federated_weights | own measures | the summed Gram (own columns only), personal weights |
 | federated_state | own measures and the published state | the summed Gram, personal weights, gated residual network |
+| personal_head | likewise | likewise; the network's last layers trained on own rows (`hansa.model.personal`) |
 
 All arms learn the published cost of the next bar. A broker outside the federation would not have that label; giving it
-to `local` favours `local`. `federated_state` has quantiles too (`bands`), calibrated bar by bar on published costs.
+to `local` favours `local`. What a member acts on is `personal_head`; it has quantiles too (`bands`), calibrated bar by
+bar on published costs. Where the shared head, or no network at all, did as well on the member's own later rows,
+`personal_head` is `federated_state`, or the core.
+
+Choices (gates, the head's pull, whose quantiles) are made on the last quarter of the member's own training rows, with
+weights and heads that were fitted to its rows before them. The summed Gram and the shared network have seen that
+quarter, one member's share of a noisy sum: so choices lean towards what is shared, never towards what is the member's.
 """
 
 from __future__ import annotations
@@ -19,9 +26,10 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from hansa.errors import ModelError
-from hansa.federation.published import design_of, network_shape
+from hansa.federation.own_network import MEDIAN, OwnNetwork, gates_of, is_trained, offsets, own_network, residuals
+from hansa.federation.published import design_of
 from hansa.market.features import harmonics
-from hansa.model.artefact import residual_spread
+from hansa.model.artefact import gated_steps, residual_spread
 from hansa.model.baselines import RIDGE
 from hansa.model.conformal import calibrate
 from hansa.model.core import (
@@ -38,8 +46,8 @@ from hansa.model.core import (
     unpack,
 )
 from hansa.model.design import QUANTILES, Inputs, current_columns, feature_names, neighbour_mix
-from hansa.model.network import predict_offsets, stack_inputs
-from hansa.model.training import Batch, Series, choose_gate, day_batch
+from hansa.model.network import stack_inputs
+from hansa.model.training import Series
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -49,23 +57,29 @@ if TYPE_CHECKING:
     from hansa.federation.published import Published
     from hansa.federation.views import Views
 
-ARMS: Final = ("persistence", "local", "federated_weights", "federated_state")
-MEDIAN: Final = 2
+ARMS: Final = ("persistence", "local", "federated_weights", "federated_state", "personal_head")
 
 
 @dataclass(frozen=True, slots=True)
 class Fitted:
     """A member's own part of the model of one round; it stays at home.
 
-    Args:
+    Attributes:
         personal: Weights of each basket's regressors, pulled towards the federation's.
         pulls: How strongly, by basket.
-        gates: Share of the residual network that is used, by basket.
+        gates: Share of the shared residual network that `federated_state` uses, by basket.
+        own: The network with the member's own head; None before the shared one's first step.
     """
 
     personal: Mapping[str, Float[np.ndarray, " feature"]] = field(repr=False)
     pulls: Mapping[str, float]
     gates: Mapping[str, float]
+    own: OwnNetwork | None = None
+
+    @property
+    def is_networked(self) -> bool:
+        """Whether the member's forecasts use anything of the network."""
+        return self.own is not None and (any(self.own.gates.values()) or any(self.own.heads.values()))
 
 
 def basket_rows(published: Published, views: Views) -> dict[str, MemberRows]:
@@ -168,54 +182,26 @@ def fit_personal(
     return weights, pulls
 
 
-def training_batch(published: Published, series: Series) -> Batch:
-    """Return the member's day-blocks for the residual network."""
-    chosen = np.zeros(published.state.shape[0], dtype=bool)
-    chosen[published.train_rows()] = True
-    return day_batch(
-        series,
-        chosen,
-        published.spillover(),
-        blocks=published.training_days(),
-        block_bars=design_of(published.market).slots_per_day,
-    )
-
-
-def offsets(published: Published, series: Series) -> Float[np.ndarray, "time basket quantile"]:
-    """Return the shared network's quantiles minus the core, scaled units.
-
-    Raises:
-        ModelError: There is no network yet.
-    """
-    if published.server is None:
-        raise ModelError("no core has been published in this round yet, so there is no network")
-    shape = network_shape(published.market)
-    return predict_offsets(shape, published.server.parameters, series.inputs, series.clock, published.spillover())
-
-
-def residuals(published: Published, series: Series) -> Float[np.ndarray, "time basket"]:
-    """Return the median residual of the shared network, scaled units; zero before its first step."""
-    return np.zeros_like(series.linear) if published.server is None else offsets(published, series)[:, :, MEDIAN]
-
-
-def fit(published: Published, built: Mapping[str, MemberRows]) -> Fitted:
+def fit(published: Published, built: Mapping[str, MemberRows], before: Fitted | None = None) -> Fitted:
     """Choose the member's own part of the model on its training rows.
+
+    Args:
+        published: What the federation has published.
+        built: The member's rows.
+        before: The member's part of an earlier round: where its head has not seen this round's validation rows, the
+            new one starts from it.
 
     Raises:
         ModelError: The round has not published its core yet.
     """
     personal, pulls = fit_personal(published, built)
+    if not is_trained(published):
+        return Fitted(personal, pulls, dict.fromkeys(built, 0.0))
+    earlier = linear_series(published, built, _earlier_weights(published, built, pulls))
+    gates = gates_of(published, built, earlier, residuals(published, earlier))
     series = linear_series(published, built, personal)
-    residual = residuals(published, series)
-    _, validation = published.fit_and_validation_rows()
-    gates = {
-        basket: choose_gate(
-            series.target[validation, place], series.linear[validation, place], residual[validation, place]
-        )
-        for place, basket in enumerate(published.baskets)
-        if basket in built
-    }
-    return Fitted(personal, pulls, gates)
+    known = None if before is None else before.own
+    return Fitted(personal, pulls, gates, own_network(published, built, earlier, series, known))
 
 
 def forecast(
@@ -223,7 +209,11 @@ def forecast(
 ) -> dict[str, Float[np.ndarray, "time basket"]]:
     """Forecast the next bar's log cost at every bar, by arm; NaN for a basket that the member does not see."""
     series = linear_series(published, built, fitted.personal)
-    steps = _steps(published, series, fitted)
+    shared = np.array([fitted.gates.get(basket, 0.0) for basket in published.baskets])
+    medians = {
+        "federated_state": series.linear + (shared * residuals(published, series) if shared.any() else 0.0),
+        "personal_head": series.linear + _steps(published, series, fitted)[:, :, MEDIAN],
+    }
     train = published.train_rows()
     arms = {arm: np.full(series.linear.shape, np.nan) for arm in ARMS}
     own = ~published_columns(published)
@@ -234,24 +224,24 @@ def forecast(
         one = built[basket]
         alone = Rows(one.rows.regressors[:, own], one.rows.target, one.rows.blocks)
         own_gram = block_gram(alone.take(train), clip=np.inf)
-        shared = weights_only(published, one.rows, place)[own]
-        pull = choose_pull(alone.take(fit_rows), alone.take(validation), shared)
+        towards = weights_only(published, one.rows, place)[own]
+        pull = choose_pull(alone.take(fit_rows), alone.take(validation), towards)
         weights = {
             "local": solve(own_gram, ridge=RIDGE),
-            "federated_weights": solve_personal(own_gram, shared, pull=pull),
+            "federated_weights": solve_personal(own_gram, towards, pull=pull),
         }
-        median = series.linear[:, place] + steps[:, place, MEDIAN]
         arms["persistence"][:, place] = published.state[:, place, published.cost]
         for arm, found in weights.items():
             arms[arm][:, place] = one.label.invert((alone.regressors @ found)[:, None])[:, 0]
-        arms["federated_state"][:, place] = one.label.invert(median[:, None])[:, 0]
+        for arm, median in medians.items():
+            arms[arm][:, place] = one.label.invert(median[:, place, None])[:, 0]
     return arms
 
 
 def bands(
     published: Published, built: Mapping[str, MemberRows], fitted: Fitted, *, is_calibrated: bool = True
 ) -> Float[np.ndarray, "time basket quantile"]:
-    """Forecast the quantiles of the next bar's published log cost by `federated_state`.
+    """Forecast the quantiles of the next bar's published log cost by `personal_head`.
 
     Args:
         published: What the federation has published.
@@ -277,12 +267,24 @@ def bands(
     return found
 
 
+def _earlier_weights(
+    published: Published, built: Mapping[str, MemberRows], pulls: Mapping[str, float]
+) -> dict[str, Float[np.ndarray, " feature"]]:
+    """Return personal weights of the chosen pulls whose own rows end before the validation rows."""
+    rows = published.fit_and_validation_rows()[0]
+    return {
+        basket: solve_personal(
+            block_gram(built[basket].rows.take(rows), clip=np.inf),
+            shared_weights(published, built[basket].rows, place),
+            pull=pulls[basket],
+        )
+        for place, basket in enumerate(published.baskets)
+        if basket in built
+    }
+
+
 def _steps(published: Published, series: Series, fitted: Fitted) -> Float[np.ndarray, "time basket quantile"]:
-    """Return the quantiles minus the core: the gated network's where a gate is open, else those of past errors."""
-    gates = np.array([fitted.gates.get(basket, 0.0) for basket in published.baskets])
-    if gates.any():
-        found = offsets(published, series)
-        return np.asarray(found - (1.0 - gates[:, None]) * found[:, :, MEDIAN : MEDIAN + 1])
+    """Return the quantiles minus the core: of past errors, or the own network's where a gate or a head says so."""
     _, validation = published.fit_and_validation_rows()
     spread = [
         residual_spread(series.target[validation, place], series.linear[validation, place])
@@ -290,4 +292,12 @@ def _steps(published: Published, series: Series, fitted: Fitted) -> Float[np.nda
         else np.zeros(len(QUANTILES))
         for place, basket in enumerate(published.baskets)
     ]
-    return np.broadcast_to(np.stack(spread), (*series.linear.shape, len(QUANTILES)))
+    still = np.broadcast_to(np.stack(spread), (*series.linear.shape, len(QUANTILES)))
+    own = fitted.own
+    if own is None or not fitted.is_networked:
+        return still
+    gates, heads = (
+        np.array([chosen.get(basket, 0.0) for basket in published.baskets])[:, None]
+        for chosen in (own.gates, own.heads)
+    )
+    return gated_steps(offsets(published, series, own.parameters), still, gates=gates, heads=heads)

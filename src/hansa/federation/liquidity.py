@@ -41,9 +41,9 @@ from hansa.federation.forecasting import (
     fit_personal,
     forecast,
     linear_series,
-    training_batch,
 )
 from hansa.federation.model_files import own_artefact, shared_artefact
+from hansa.federation.own_network import training_batch
 from hansa.federation.published import WEIGHT_SCALE, Published, network_shape
 from hansa.federation.ripple_answer import ripple_answer, ripple_contribution
 from hansa.federation.watchtower import Watchtower
@@ -96,6 +96,7 @@ class LiquidityWork:
     ) -> None:
         self.published = Published(constitution, limits)
         self.fitted: Fitted | None = None
+        self._before: Fitted | None = None  # of an earlier round: where a head starts
         self._limits = limits
         self._load = load
         self._forecasts = forecasts
@@ -140,6 +141,7 @@ class LiquidityWork:
         purpose = aggregate.manifest.purpose
         self.published.receive(aggregate)
         if purpose in {"census", "gram"}:
+            self._before = self.fitted or self._before
             self.fitted, self._batch = None, None
         if purpose == "ripple":
             self._asked.append((aggregate, self.published.snapshot()))  # others answer from the same
@@ -243,9 +245,11 @@ class LiquidityWork:
         self._views = views
         built = basket_rows(self.published, views)
         if self.fitted is None:
-            self.fitted = fit(self.published, built)
+            self.fitted = fit(self.published, built, self._before)
             self._records.put("pulls", dict(self.fitted.pulls))
-            self._records.put("gates", dict(self.fitted.gates))
+            own = self.fitted.own
+            self._records.put("gates", dict(self.fitted.gates if own is None else own.gates))
+            self._records.put("head", None if own is None else {"strength": own.head.strength, "used": dict(own.heads)})
             self._records.put("clip_bound", self.published.clip_bound)
             if self._models is not None and set(built) == set(self.published.baskets):
                 own_artefact(self.published, built, self.fitted).save(self._models / "model")
@@ -258,7 +262,7 @@ class LiquidityWork:
         stamps = self.published.stamps()
         recent = slice(max(self.published.train_bars - 1, stamps.size - CATCH_UP_ROWS), stamps.size)
         for place, basket in enumerate(self.published.baskets):
-            values = arms["federated_state"][recent, place]
+            values = arms["personal_head"][recent, place]
             self._records.series("forecast", basket, zip(stamps[recent].tolist(), values.tolist(), strict=True))
             for level, column in zip(QUANTILES, quantiles[recent, place].T.tolist(), strict=True):
                 name = f"forecast_q{round(100 * level):02}"

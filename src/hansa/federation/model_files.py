@@ -2,8 +2,9 @@
 
 Two folders: `model/` holds the member's own model and stays at home; `model-shared/` the same round's model with the
 federation's weights only, the same for every member, without anybody's scaling: it may be given away.
-The residual network is in the artefact only where a gate lets some of it in; otherwise the quantiles are those of the
-core's errors on the validation rows.
+The residual network, with the member's own head, is in the member's artefact only where a gate lets some of it in or
+its quantiles are used; otherwise the quantiles are those of the core's errors on the validation rows. The shared
+artefact has no network.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from hansa.errors import ModelError
 from hansa.federation.forecasting import linear_series, own_measures, shared_weights
 from hansa.federation.published import design_of, network_shape
 from hansa.model.artefact import Arrays, Artefact, Schema, residual_spread
-from hansa.model.network import parameter_count, schema_hash
+from hansa.model.network import schema_hash
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,17 +26,18 @@ if TYPE_CHECKING:
     from jaxtyping import Float
 
     from hansa.federation.forecasting import Fitted
+    from hansa.federation.own_network import OwnNetwork
     from hansa.federation.published import Published
     from hansa.model.core import MemberRows
 
 
 def own_artefact(published: Published, built: Mapping[str, MemberRows], fitted: Fitted) -> Artefact:
-    """Return the member's model: personal weights, its scaling, its gates.
+    """Return the member's model: personal weights, its scaling, its own head, its gates.
 
     Raises:
         ModelError: The member does not see every basket.
     """
-    return _artefact(published, built, fitted.personal, fitted.gates)
+    return _artefact(published, built, fitted.personal, fitted.own if fitted.is_networked else None)
 
 
 def shared_artefact(published: Published, built: Mapping[str, MemberRows]) -> Artefact:
@@ -49,7 +51,7 @@ def shared_artefact(published: Published, built: Mapping[str, MemberRows]) -> Ar
         for place, basket in enumerate(published.baskets)
         if basket in built
     }
-    artefact = _artefact(published, built, weights, dict.fromkeys(published.baskets, 0.0)).published()
+    artefact = _artefact(published, built, weights, None).published()
     return replace(artefact, arrays=replace(artefact.arrays, spread=_public_spread(published, built, weights)))
 
 
@@ -72,7 +74,7 @@ def _artefact(
     published: Published,
     built: Mapping[str, MemberRows],
     weights: Mapping[str, Float[np.ndarray, " feature"]],
-    gates: Mapping[str, float],
+    own: OwnNetwork | None,
 ) -> Artefact:
     if set(built) != set(published.baskets):
         missing = ", ".join(sorted(set(published.baskets) - set(built)))
@@ -81,7 +83,6 @@ def _artefact(
     _, validation = published.fit_and_validation_rows()
     rows = [built[basket] for basket in published.baskets]
     shape = network_shape(published.market)
-    is_open = any(gates.values()) and published.server is not None
     arrays = Arrays(
         core=np.stack([weights[basket] for basket in published.baskets]),
         column_mean=np.stack([one.columns.mean for one in rows]),
@@ -94,19 +95,18 @@ def _artefact(
                 for place in range(len(rows))
             ]
         ),
-        gate=np.array([gates[basket] for basket in published.baskets]),
+        gate=np.array([0.0 if own is None else own.gates[basket] for basket in published.baskets]),
+        heads=np.array([0.0 if own is None else own.heads[basket] for basket in published.baskets]),
         spillover=published.spillover(),
-        network=published.server.parameters if is_open and published.server is not None else np.zeros(0),
+        network=np.zeros(0) if own is None else own.parameters,
     )
-    if is_open and arrays.network.size != parameter_count(shape):
-        raise ModelError(f"expected {parameter_count(shape)} network parameters, got {arrays.network.size}")
     schema = Schema(
         baskets=published.baskets,
         measures=published.market.measures,
         cost=published.market.cost,
         design=design_of(published.market),
         rounds=tuple(published.rounds),
-        network=(shape.width, shape.embedding) if is_open else None,
-        network_hash=schema_hash(shape) if is_open else "",
+        network=None if own is None else (shape.width, shape.embedding),
+        network_hash="" if own is None else schema_hash(shape),
     )
     return Artefact(schema, arrays)

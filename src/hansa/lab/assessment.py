@@ -2,7 +2,7 @@
 
 | arm | who could do it |
 |---|---|
-| persistence, local, federated_weights, federated_state | a member (its own forecasts are read from its folder) |
+| persistence, local, federated_weights, federated_state, personal_head | a member (read from its folder) |
 | local_public | a broker that has everybody's exact measures, as where all books are public |
 | centralised | one party with all data in one place: exact state, pooled rows, no noise |
 

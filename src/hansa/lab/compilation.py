@@ -21,6 +21,7 @@ from hansa.model.network import (
     initial_parameters,
     predict_offsets,
 )
+from hansa.model.personal import head_rows, train_head
 from hansa.model.training import Batch, block_updates
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def keep_compiled(constitution: Constitution, *, progress: Progress) -> None:
     os.environ[VARIABLE] = str(folder)
     shape = network_shape(constitution.market)
     blocks = constitution.market.history_days + 1
-    mark = folder / f"done-{version('hansa')}-{version('jax')}-{shape.baskets}-{shape.features}-{blocks}-with-norms"
+    mark = folder / f"done-{version('hansa')}-{version('jax')}-{shape.baskets}-{shape.features}-{blocks}-with-heads"
     if mark.exists() or "weights" not in {line.purpose for line in constitution.round}:
         return
     task = progress.add_task("network compiled (first time only)", total=1)
@@ -55,7 +56,11 @@ def keep_compiled(constitution: Constitution, *, progress: Progress) -> None:
     flat = np.zeros((blocks, bars, shape.baskets), np.float32)
     spillover = np.zeros((shape.baskets, shape.baskets), np.float32)
     parameters = initial_parameters(shape, 0)
-    block_updates(shape, parameters, Batch(inputs, clock, flat, flat, flat, spillover), clip=1.0)
+    ones = np.ones_like(flat)
+    batch = Batch(inputs, clock, flat, flat, ones, spillover)
+    block_updates(shape, parameters, batch, clip=1.0)
+    rows = head_rows(shape, parameters, batch)
+    train_head(shape, parameters, fit=rows, validation=rows, train=rows, strengths=(1.0,))
     predict_offsets(shape, parameters, inputs[0], clock[0], spillover)
     mark.touch()
     progress.update(task, completed=1)

@@ -23,6 +23,7 @@ TITLES = {
     "local": "local",
     "federated_weights": "weights only",
     "federated_state": "with state",
+    "personal_head": "with own head",
     "local_public": "local + public",
     "centralised": "centralised",
 }
@@ -31,6 +32,7 @@ SHORT_TITLES = {
     "local": "local",
     "federated_weights": "weights",
     "federated_state": "state",
+    "personal_head": "own head",
     "local_public": "public",
     "centralised": "central.",
 }

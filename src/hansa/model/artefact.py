@@ -1,15 +1,17 @@
 """The model as files: two of them, readable without the federation and without its software.
 
     model.safetensors   core (basket, feature), column_mean, column_deviation (basket, feature), label_mean,
-                        label_deviation, gate (basket), spread (basket, quantile), spillover (basket, basket),
+                        label_deviation, gate, heads (basket), spread (basket, quantile), spillover (basket, basket),
                         network (param; empty without a network), all float64
     model.json          format, schema (baskets, measures, cost measure, design, feature names, network sizes and layout
                         hash), scaler rules, manifest hashes of the rounds that made it, SHA-256 of the tensor file
 
     q = label_mean + label_deviation (x·core + gate residual_median + step_q),   x = (column - mean) / deviation
+    step_q = residual_q - residual_median where heads is 1, spread_q where it is 0
 
-The scaling of the own columns is private: a published artefact has NaN there, and `with_own_scaler` fills in the
-member's. An artefact with it stays at home.
+A member's own network has its own head (`hansa.model.personal`) and stays at home with its core. The scaling of the
+own columns is private: a published artefact has NaN there, and `with_own_scaler` fills in the member's. An artefact
+with it stays at home.
 
 Guarantees: `load` gives what `save` wrote, or a ModelError: both files are checked against each other and the schema.
 Does NOT guarantee: authorship; compare the manifest hashes with the transparency log.
@@ -104,6 +106,7 @@ class Arrays:
     label_deviation: Float[np.ndarray, " basket"]
     spread: Float[np.ndarray, "basket quantile"]
     gate: Float[np.ndarray, " basket"]
+    heads: Float[np.ndarray, " basket"]
     spillover: Float[np.ndarray, "basket basket"]
     network: Float[np.ndarray, " param"]
 
@@ -126,6 +129,7 @@ class Artefact:
             "label_deviation": (baskets,),
             "spread": (baskets, len(QUANTILES)),
             "gate": (baskets,),
+            "heads": (baskets,),
             "spillover": (baskets, baskets),
             "network": (_network_length(self.schema),),
         }
@@ -270,8 +274,9 @@ class Artefact:
         linear: Float[np.ndarray, "time basket"],
         slot: Int[np.ndarray, " time"],
     ) -> Float[np.ndarray, "time basket quantile"]:
+        still = np.broadcast_to(self.arrays.spread, (*linear.shape, len(QUANTILES)))
         if self.schema.network is None:
-            return np.broadcast_to(self.arrays.spread, (*linear.shape, len(QUANTILES)))
+            return still
         from hansa.model import network  # noqa: PLC0415 - JAX is loaded only for a model that has a network
 
         shape = _network_shape(self.schema)
@@ -283,8 +288,26 @@ class Artefact:
             harmonics(slot, self.schema.design.slots_per_day),
             self.arrays.spillover,
         )
-        median = offsets[:, :, 2:3]
-        return np.asarray(offsets - (1.0 - self.arrays.gate[:, None]) * median)
+        return gated_steps(offsets, still, gates=self.arrays.gate[:, None], heads=self.arrays.heads[:, None])
+
+
+def gated_steps(
+    offsets: Float[np.ndarray, "time basket quantile"],
+    still: Float[np.ndarray, "time basket quantile"],
+    *,
+    gates: Float[np.ndarray, "basket 1"],
+    heads: Float[np.ndarray, "basket 1"],
+) -> Float[np.ndarray, "time basket quantile"]:
+    """Return the quantiles minus the core that a model with a network has.
+
+    Args:
+        offsets: The network's quantiles minus the core.
+        still: Quantiles of past errors about their median.
+        gates: Share of the network's median that is used.
+        heads: 1 where the network's quantiles spread the forecast about its median, 0 where past errors do.
+    """
+    median = offsets[:, :, 2:3]
+    return np.asarray(gates * median + np.where(heads > 0, offsets - median, still))
 
 
 def residual_spread(

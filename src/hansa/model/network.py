@@ -35,6 +35,7 @@ from hansa.errors import ModelError
 from hansa.model.design import QUANTILES
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from jaxtyping import Float
@@ -43,6 +44,8 @@ WARM_UP_BARS: Final = 72
 CLOCK_FEATURES: Final = 4
 DILATIONS: Final = (1, 4, 16)
 START_DEVIATION: Final = 0.6
+HEAD: Final = ("head", "head_bias", "out", "out_bias")
+"""The last arrays of the layout, which turn hidden states into quantiles; a member may have its own."""
 _TAPS: Final = 3
 _WINDOWS_AT_ONCE: Final = 4
 # Distances between neighbouring quantiles of a normal distribution: .5 to .75, and .75 to .95.
@@ -96,6 +99,11 @@ def layout(shape: NetworkShape) -> tuple[tuple[str, tuple[int, ...]], ...]:
 def parameter_count(shape: NetworkShape) -> int:
     """Return the length of the flat vector."""
     return sum(int(np.prod(size)) for _, size in layout(shape))
+
+
+def head_length(shape: NetworkShape) -> int:
+    """Return the length of the head, the end of the flat vector."""
+    return sum(int(np.prod(size)) for name, size in layout(shape) if name in HEAD)
 
 
 def schema_hash(shape: NetworkShape) -> str:
@@ -176,13 +184,38 @@ def quantile_offsets(
     Returns:
         Ascending offsets at each bar and basket, scaled units.
     """
-    weights = _split(vector, shape)
+    hidden = hidden_states(vector, inputs, clock, spillover, shape)
+    return head_offsets(vector[vector.shape[0] - head_length(shape) :], hidden, shape)
+
+
+def hidden_states(
+    vector: Float[jax.Array, " param"],
+    inputs: Float[jax.Array, "bar basket feature"],
+    clock: Float[jax.Array, "bar clock"],
+    spillover: Float[jax.Array, "basket basket"],
+    shape: NetworkShape,
+) -> Float[jax.Array, "bar basket width"]:
+    """Compute what the head reads: everything before it; traceable by JAX. Arguments as `quantile_offsets` has them."""
+    weights = _split(vector, layout(shape))
     hidden = _enter(weights, inputs, clock)
     for dilation in DILATIONS:
         hidden = _convolve(weights, hidden, dilation)
-    hidden = _mix(weights, hidden, spillover)
-    hidden = jax.nn.silu(hidden @ weights["head"] + weights["head_bias"])
-    return _ascend(hidden @ weights["out"] + weights["out_bias"])
+    return _mix(weights, hidden, spillover)
+
+
+def head_offsets(
+    head: Float[jax.Array, " value"], hidden: Float[jax.Array, "*axes width"], shape: NetworkShape
+) -> Float[jax.Array, "*axes quantile"]:
+    """Compute the quantiles minus the linear forecast from hidden states; traceable by JAX.
+
+    Args:
+        head: The end of a flat vector, `head_length` values.
+        hidden: From `hidden_states`, any leading axes.
+        shape: Sizes.
+    """
+    weights = _split(head, [row for row in layout(shape) if row[0] in HEAD])
+    read = jax.nn.silu(hidden @ weights["head"] + weights["head_bias"])
+    return _ascend(read @ weights["out"] + weights["out_bias"])
 
 
 def predict_offsets(
@@ -260,8 +293,7 @@ def _windows(
     return jax.vmap(lambda one, time: quantile_offsets(vector, one, time, spillover, shape))(inputs, clock)
 
 
-def _split(vector: Float[jax.Array, " param"], shape: NetworkShape) -> dict[str, jax.Array]:
-    rows = layout(shape)
+def _split(vector: Float[jax.Array, " param"], rows: Sequence[tuple[str, tuple[int, ...]]]) -> dict[str, jax.Array]:
     edges = np.cumsum([int(np.prod(size)) for _, size in rows])[:-1].tolist()
     return {name: part.reshape(size) for (name, size), part in zip(rows, jnp.split(vector, edges), strict=True)}
 
@@ -306,7 +338,7 @@ def _glu(doubled: Float[jax.Array, "*axes double"]) -> Float[jax.Array, "*axes s
     return value * jax.nn.sigmoid(gate)
 
 
-def _ascend(raw: Float[jax.Array, "bar basket quantile"]) -> Float[jax.Array, "bar basket quantile"]:
+def _ascend(raw: Float[jax.Array, "*axes quantile"]) -> Float[jax.Array, "*axes quantile"]:
     near, far = (float(np.log(np.expm1(START_DEVIATION * step))) for step in _NORMAL_STEPS)
     median = raw[..., 2]
     low = median - jax.nn.softplus(raw[..., 1] + near)

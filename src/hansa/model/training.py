@@ -259,6 +259,46 @@ def choose_gate(
     return 0.0 if is_as_good(losses[0.0], losses[best], standard_errors=2.0) else best
 
 
+def choose_spread(error: Float[np.ndarray, " bar"], offsets: Float[np.ndarray, "bar quantile"]) -> float:
+    """Choose what spreads a forecast about its median, on a member's own validation rows.
+
+    Args:
+        error: Label minus linear forecast, scaled units.
+        offsets: The network's quantiles minus the linear forecast.
+
+    Returns:
+        1.0 where the network's quantiles beat the quantiles of these very errors, which do not move, by more than two
+        standard errors of the pinball loss; otherwise 0.0. Both stand about the median of the errors.
+
+    Raises:
+        ModelError: Shapes disagree or a value is not finite.
+    """
+    if offsets.shape != (*error.shape, len(QUANTILES)) or not (np.isfinite(error).all() and np.isfinite(offsets).all()):
+        raise ModelError(f"expected finite errors and quantiles of one length, got {error.shape} and {offsets.shape}")
+    middle = QUANTILES.index(0.5)
+    centre = np.quantile(error, 0.5)
+    still = np.broadcast_to(np.quantile(error, QUANTILES), offsets.shape)
+    moving = offsets - offsets[:, middle : middle + 1] + centre
+    level = np.asarray(QUANTILES)
+    losses = [
+        np.maximum(level * above, (level - 1) * above).mean(axis=1)
+        for above in (error[:, None] - still, error[:, None] - moving)
+    ]
+    return 0.0 if is_as_good(losses[0], losses[1], standard_errors=2.0) else 1.0
+
+
+def pinball(error: Float[jax.Array, "*axes"], offsets: Float[jax.Array, "*axes quantile"]) -> Float[jax.Array, "*axes"]:
+    """Return the pinball loss, mean over `QUANTILES`; traceable by JAX.
+
+    Args:
+        error: Label minus linear forecast.
+        offsets: Quantiles minus linear forecast.
+    """
+    above = error[..., None] - offsets
+    level = jnp.asarray(QUANTILES)
+    return jnp.maximum(level * above, (level - 1) * above).mean(axis=-1)
+
+
 def _day_loss(
     vector: Float[jax.Array, " param"],
     day: tuple[jax.Array, jax.Array, jax.Array, jax.Array, jax.Array],
@@ -267,10 +307,7 @@ def _day_loss(
 ) -> Float[jax.Array, ""]:
     inputs, clock, linear, target, weight = day
     offsets = quantile_offsets(vector, inputs, clock, spillover, shape)[WARM_UP_BARS:]
-    error = (target - linear)[..., None] - offsets
-    level = jnp.asarray(QUANTILES)
-    pinball = jnp.maximum(level * error, (level - 1) * error).mean(axis=-1)
-    return (pinball * weight).sum() / jnp.maximum(weight.sum(), 1.0)
+    return (pinball(target - linear, offsets) * weight).sum() / jnp.maximum(weight.sum(), 1.0)
 
 
 @partial(jax.jit, static_argnums=4)
@@ -283,7 +320,7 @@ def _clipped_sum(
 ) -> tuple[Float[jax.Array, " param"], Float[jax.Array, " block"]]:
     """Return the sum of the clipped gradients and the norm of each before it was clipped: one program for both.
 
-    Day after day: on a processor that is twice as fast as all days at once (ADR 0017), and holds one gradient only.
+    Day after day: on a processor that is twice as fast as all days at once (ADR 0018), and holds one gradient only.
     """
 
     def add(

@@ -16,6 +16,7 @@ ARM_TITLES: Final = {
     "local": "local",
     "federated_weights": "federated, weights only",
     "federated_state": "federated, with state",
+    "personal_head": "federated, with state and own head",
     "local_public": "local + everybody's data",
     "centralised": "centralised",
 }
