@@ -26,6 +26,7 @@ from hansa.model.ripple_curve import (
     COEFFICIENTS,
     answer_sensitivity,
     basis,
+    believed,
     curves_of,
     lag_deviation,
     part_differences,
@@ -238,3 +239,21 @@ def test_an_answer_put_on_the_published_response_moves_and_widens_the_band() -> 
     np.testing.assert_array_equal(one.curve[:, [0, 3]], band.curve[:, [0, 3]])
     assert ((other.high - other.low) > (one.high - one.low))[:, 1:3].all()
     assert ((one.high - one.low) >= (band.high - band.low) - 1e-12).all()
+
+
+def test_an_answer_within_its_noise_is_taken_for_zero_and_one_above_it_is_heard() -> None:
+    rng = np.random.default_rng(0)
+    noise = 0.02 * rng.standard_normal((200, 2, COEFFICIENTS))
+    small, large = np.zeros((2, COEFFICIENTS)), np.full((2, COEFFICIENTS), 0.2)
+    for truth in (small, large):
+        kept = np.stack([believed(truth + one, 0.02, 24) for one in noise])
+        assert ((kept - truth) ** 2).mean() < ((noise) ** 2).mean()
+    assert np.abs([believed(one, 0.02, 24) for one in noise]).mean() < 0.3 * np.abs(noise).mean()
+    np.testing.assert_allclose(believed(large, 0.02, 24), large, rtol=0.02)
+    np.testing.assert_array_equal(believed(large, 0.0, 24), large)
+    np.testing.assert_array_equal(believed(small, 0.02, 24), small)
+
+
+def test_an_answer_of_one_or_two_coefficients_is_left_as_it_is() -> None:
+    answer = np.pad(np.array([[0.01, 0.02]]), ((0, 0), (0, COEFFICIENTS - 2)))
+    np.testing.assert_array_equal(believed(answer, 0.05, 1), answer)

@@ -26,9 +26,10 @@ from hansa.federation.door import Contribution
 from hansa.federation.ripple_query import PURPOSE, RippleQuery
 from hansa.market.calendar import slot_of_day
 from hansa.market.features import carry_forward
-from hansa.model.ripple import choose_dynamics, connectedness, half_life, peak_lag, surprises
+from hansa.model.ripple import connectedness, half_life, peak_lag, surprises
 from hansa.model.ripple_bands import banded_response, put_on
-from hansa.model.ripple_curve import COEFFICIENTS, curves_of, lag_deviation, part_differences, parts_of
+from hansa.model.ripple_curve import COEFFICIENTS, believed, curves_of, lag_deviation, part_differences, parts_of
+from hansa.model.ripple_noise import choose_latent
 from hansa.protocol.encoding import in_units, share_sigma
 
 if TYPE_CHECKING:
@@ -87,10 +88,12 @@ def ripple_answer(published: Published, views: Views, limits: Limits, aggregate:
     source = published.baskets.index(query.source)
     targets = [published.baskets.index(name) for name in query.targets]
     values, unit = surprises(state[is_open], slot[is_open], slots_per_day)
-    dynamics = choose_dynamics(values, windows=windows_of(slots_per_day))
+    door = (_door_deviation(published, limits) / unit) ** 2
+    dynamics = choose_latent(values, windows=windows_of(slots_per_day), known_noise=door)
     public = banded_response(dynamics, source, query.size, query.horizon, seed=_seed(manifest))
-    opened = in_units(aggregate.steps, limits.purposes[PURPOSE].scale).reshape(-1, COEFFICIENTS)[targets] / members
     deviation = published.deviation(aggregate) / members
+    summed = in_units(aggregate.steps, limits.purposes[PURPOSE].scale).reshape(-1, COEFFICIENTS)
+    opened = believed(summed[targets] / members, deviation, query.horizon)
     own = _own_parts(published, views, limits, manifest, query)
     band = put_on(
         public, opened, own, deviation=deviation, members=members, size=query.size, targets=targets,
@@ -132,6 +135,10 @@ def ripple_answer(published: Published, views: Views, limits: Limits, aggregate:
         "open_bars": int(is_open.sum()),
         "parts": own.shape[0],
         "noise_sd": noise.tolist(),
+        "noise_share_of_state": {
+            "known_from_the_door": door.tolist(),
+            "taken_off": (np.zeros_like(door) if dynamics.noise is None else dynamics.noise).tolist(),
+        },
         "terms": {
             "lags": dynamics.order.lags,
             "windows": list(dynamics.order.windows),
@@ -187,14 +194,19 @@ def _state(
             f"the state reaches from {published.start_ns} to {published.stamps()[-1] if published.state.size else 0}"
         )
     whole = carry_forward(published.state[first : last + 1])
-    purpose = limits.purposes["state"]
-    noise = share_sigma(purpose, limits, length=purpose.values) * math.sqrt(len(limits.members)) / purpose.scale
-    steps = np.diff(whole, axis=0) / (math.sqrt(2) * noise / published.weights[:, None])
+    steps = np.diff(whole, axis=0) / (math.sqrt(2) * _door_deviation(published, limits)[:, None])
     values = whole.shape[1] * whole.shape[2]
     moved = np.ones(whole.shape[0], dtype=np.bool_)
     moved[1:] = (steps**2).sum(axis=(1, 2)) > values + STILL * math.sqrt(2 * values)
     is_open = moved if moved.mean() >= 1 - MOST_CLOSED else np.ones_like(moved)
     return whole[:, :, published.cost], is_open
+
+
+def _door_deviation(published: Published, limits: Limits) -> Float[np.ndarray, " basket"]:
+    """Return the deviation of the noise that the door put on a published measure of each basket."""
+    purpose = limits.purposes["state"]
+    noise = share_sigma(purpose, limits, length=purpose.values) * math.sqrt(len(limits.members)) / purpose.scale
+    return np.asarray(noise / published.weights)
 
 
 def _slots(published: Published, manifest: Manifest) -> Int[np.ndarray, " time"]:

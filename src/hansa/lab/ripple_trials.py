@@ -25,7 +25,8 @@ from hansa.lab.ripple_markets import NAMES
 from hansa.model.ripple import choose_dynamics, peak_lag, responses
 from hansa.model.ripple_bands import Band, banded_response, put_on
 from hansa.model.ripple_baselines import autoregression, local_projections
-from hansa.model.ripple_curve import answer_sensitivity, curves_of, part_differences
+from hansa.model.ripple_curve import answer_sensitivity, believed, curves_of, part_differences
+from hansa.model.ripple_noise import choose_latent
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -73,7 +74,7 @@ def trial(market: KnownMarket, seed: int, *, bars: int, replicates: int = 200) -
     """Estimate the responses of one exact history by every estimator."""
     values = market.draw(_generator(market, seed), bars)
     values = values - values.mean(axis=0)
-    dynamics = choose_dynamics(values, windows=WINDOWS)
+    dynamics = choose_latent(values, windows=WINDOWS)
     bands = [
         banded_response(dynamics, source, SIZE, HORIZON, seed=seed, replicates=replicates) for source in market.sources
     ]
@@ -116,7 +117,7 @@ def federated_trial(
     ]  # fmt: skip
     mean = np.mean(parts, axis=(0, 1))
     deviation = NOISE_MULTIPLIER * answer_sensitivity() / np.sqrt(members * honest(members))
-    noisy = mean + deviation * rng.standard_normal(mean.shape)
+    noisy = believed(mean + deviation * rng.standard_normal(mean.shape), deviation, HORIZON)
     public = _public(state, seed, replicates)
     band = put_on(public, noisy, parts[0], deviation=deviation, members=members, size=SIZE)
     unit = state.std(axis=0)  # answers are in deviations of the published cost, the truth in those of the exact one
@@ -149,7 +150,7 @@ def _generator(market: KnownMarket, seed: int) -> np.random.Generator:
 
 def _public(state: Float[np.ndarray, "time market"], seed: int, replicates: int) -> Band:
     values = (state - state.mean(axis=0)) / state.std(axis=0)
-    dynamics = choose_dynamics(values, windows=WINDOWS)
+    dynamics = choose_latent(values, windows=WINDOWS)
     return banded_response(dynamics, 0, SIZE, HORIZON, seed=seed, replicates=replicates)
 
 

@@ -81,7 +81,8 @@ class Dynamics:
         coefficients: Shape (column, market).
         residuals: Of every bar that has its past, shape (bar, market).
         covariance: Of the residuals, shape (market, market).
-        values: What was fitted, shape (time, market).
+        values: What was fitted, shape (time, market); below noise (`model.ripple_noise`) a history without it.
+        noise: Variance of what is added to `values` before they are seen, by market; None: they are seen as they are.
     """
 
     order: Order
@@ -89,6 +90,7 @@ class Dynamics:
     residuals: Float[np.ndarray, "bar market"] = field(repr=False)
     covariance: Float[np.ndarray, "market market"] = field(repr=False)
     values: Float[np.ndarray, "time market"] = field(repr=False)
+    noise: Float[np.ndarray, " market"] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +145,7 @@ def fit_dynamics(values: Float[np.ndarray, "time market"], order: Order) -> Dyna
     Raises:
         ModelError: The history is too short for the terms, or not finite.
     """
-    if values.ndim != 2 or not np.isfinite(values).all() or not _fits(order, *values.shape):
+    if values.ndim != 2 or not np.isfinite(values).all() or not is_long_enough(order, *values.shape):
         raise ModelError(
             f"expected finite values (time, market) and at least {_EXCESS} bars for each of "
             f"{order.columns(values.shape[-1])} columns, got shape {values.shape}; give more history or fewer markets"
@@ -171,7 +173,7 @@ def choose_dynamics(
     bars, markets = values.shape
     sets = [tuple(sorted(windows))[len(windows) - count :] for count in range(len(windows) + 1)]
     straight = [Order(lags, chosen) for chosen in sets for lags in range(1, max_lags + 1)]
-    fitting = [order for order in straight if _fits(order, bars, markets)]
+    fitting = [order for order in straight if is_long_enough(order, bars, markets)]
     if not fitting:
         return fit_dynamics(values, Order(1))
     start = max(order.reach for order in fitting)
@@ -180,7 +182,7 @@ def choose_dynamics(
         free = set(range(markets)) - {market for market, _ in best.bends}
         more = [replace(best, bends=(*best.bends, (market, bend))) for market in sorted(free) for bend in BENDS]
         found = min(
-            [best, *(order for order in more if _fits(order, bars, markets))],
+            [best, *(order for order in more if is_long_enough(order, bars, markets))],
             key=lambda order: _information(values, order, start),
         )
         if found == best:
@@ -362,7 +364,8 @@ def half_life(curve: Float[np.ndarray, " lag"]) -> float:
     return float(at - (size[0] / 2 - size[at]) / (size[at - 1] - size[at]))
 
 
-def _fits(order: Order, bars: int, markets: int) -> bool:
+def is_long_enough(order: Order, bars: int, markets: int) -> bool:
+    """Return whether a history has enough bars for the terms."""
     return bars - order.reach >= _EXCESS * order.columns(markets)
 
 

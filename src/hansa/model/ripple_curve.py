@@ -38,7 +38,8 @@ difference is clipped); that the difference is large at all: where the published
 costs, the mean of straight responses is the published one, and the query adds noise and little else. Every answer shows
 the published response beside it.
 
-Source: Nissim, Raskhodnikova and Smith, STOC 2007 (sample and aggregate).
+Source: Nissim, Raskhodnikova and Smith, STOC 2007 (sample and aggregate); James and Stein, Proceedings of the 4th
+Berkeley Symposium, 1961 (`believed`).
 """
 
 from __future__ import annotations
@@ -61,6 +62,7 @@ PARTS: Final = 12
 """Stretches of a history."""
 CLIP: Final = 0.1
 """L2 bound of one stretch's difference, deviations per unit of the shock."""
+_LEAST_SHRUNK: Final = 3
 LEAST_DAYS: Final = 3
 """Days that a stretch must have; its last one is left out."""
 
@@ -166,6 +168,26 @@ def curves_of(
 ) -> Float[np.ndarray, "target lag"]:
     """Return the curves of an answer, or of a mean of answers, for a shock of `size`."""
     return np.asarray(abs(size) * answer @ basis(horizon).T)
+
+
+def believed(
+    answer: Float[np.ndarray, "target coefficient"], deviation: float, horizon: int
+) -> Float[np.ndarray, "target coefficient"]:
+    """Shrink an opened answer by what its noise alone explains of its size: the positive-part rule of James and Stein.
+
+    On average over the noise this is nearer to the answer without it, whatever that is, from 3 coefficients on; an
+    answer well above its noise is left as it is, one within it is taken for zero.
+
+    Args:
+        answer: Opened mean over the members, a row for each target that was asked about.
+        deviation: Of the noise on each coefficient.
+        horizon: Bars after the shock.
+    """
+    free = answer.shape[0] * min(COEFFICIENTS, horizon + 1)
+    size = float((answer**2).sum())
+    if free < _LEAST_SHRUNK or size == 0.0:
+        return answer
+    return np.asarray(max(0.0, 1.0 - (free - 2) * deviation**2 / size) * answer)
 
 
 def lag_deviation(deviation: float, horizon: int, size: float) -> Float[np.ndarray, " lag"]:
