@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 import msgspec
 
 from hansa.errors import HansaError, ProtocolError, RefusedError
+from hansa.federation.attesting import attest_label
 from hansa.federation.epoch_setup import CoordinatorEpoch
 from hansa.federation.running_sum import Request, RunningSum
 from hansa.federation.transport import Channel, Message, Subject
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
 
     from hansa.crypto.signature import Signer
+    from hansa.federation.quoting import OwnAttestation
     from hansa.federation.records import Records
     from hansa.federation.transport import Transport
     from hansa.protocol.limits import Limits
@@ -65,10 +67,18 @@ class CoordinatorNode:
         signer: The coordinator's identity key.
         records: Published records of this node.
         programme: What to sum, in order.
+        attestation: Where its own evidence comes from; None: nobody asks for any.
     """
 
     def __init__(
-        self, *, epoch: str, limits: Limits, signer: Signer, records: Records, programme: Sequence[Request]
+        self,
+        *,
+        epoch: str,
+        limits: Limits,
+        signer: Signer,
+        records: Records,
+        programme: Sequence[Request],
+        attestation: OwnAttestation | None = None,
     ) -> None:
         self.is_failed = False
         self.done: set[tuple[int, int]] = set()
@@ -81,6 +91,7 @@ class CoordinatorNode:
         self._records = records
         self._pending = list(programme)  # not yet begun, in order
         self._epoch = CoordinatorEpoch(epoch=epoch, limits=limits, signer=signer)
+        self._attestation = attestation
         self._failure: str | None = None  # why the epoch could not come up, as noted last
         self._running: dict[str, RunningSum] = {}
         self._deaths: dict[tuple[int, int], int] = {}
@@ -130,7 +141,9 @@ class CoordinatorNode:
         outgoing = self._epoch.advance(now_ns)
         self._note_failure(now_ns)
         if self._epoch.epoch_id is not None:
-            outgoing += self._start()
+            outgoing += self._attest(self._epoch.epoch_id, now_ns)
+            if self._attestation is None or not self._attestation.is_awaited:
+                outgoing += self._start()
             for session, running in self._running.items():
                 outgoing += [self._say(session, step, payload) for step, payload in running.drive(now_ns)]
                 for reason in running.take_notes():
@@ -138,6 +151,15 @@ class CoordinatorNode:
         fresh = [item for item in outgoing if item[:2] not in self._said]
         self._said.update(item[:2] for item in fresh)
         return fresh
+
+    def _attest(self, epoch_id: bytes, now_ns: int) -> list[Outgoing]:
+        if self._attestation is None:
+            return []
+        payload = self._attestation.due(epoch_id, note=lambda reason: self._records.note(now_ns, "", "attest", reason))
+        if payload is None:
+            return []
+        body = seal_envelope(payload, sender=self._limits.coordinator, signer=self._signer)
+        return [(attest_label(payload.evidence), "attest", body)]
 
     async def run(self, transport: Transport, *, clock: Callable[[], int], planner: Planner | None = None) -> None:
         """Work until the programme is done and the planner, if there is one, has no more.

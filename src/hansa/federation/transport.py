@@ -6,7 +6,7 @@ The step alone decides the channel:
 | channel | steps | written by | read by |
 |---|---|---|---|
 | board | setup, halves, probe, complaint, answer, reveal, closed | each member, under its own name | everyone |
-| board | epoch, announce, cohort, call, recover, result, died | coordinator | everyone |
+| board | epoch, attest, announce, cohort, call, recover, result, died | coordinator | everyone |
 | inbox | upload, agree, open, shares | each member, under its own name | coordinator; by address: all but `agree` |
 | post | deal | each member, under its own name | nobody follows it; by address: everyone |
 
@@ -54,6 +54,7 @@ class Channel(StrEnum):
 STEPS: Final[Mapping[str, Channel]] = MappingProxyType(
     {
         **dict.fromkeys(sorted(SETUP_STEPS), Channel.BOARD),
+        "attest": Channel.BOARD,
         "announce": Channel.BOARD,
         "cohort": Channel.BOARD,
         **{call_step(number): Channel.BOARD for number in range(MAX_REOPENINGS + 1)},
