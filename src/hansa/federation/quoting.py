@@ -71,7 +71,9 @@ class QuoteFiles:
                 self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
                 (self.directory / "report-data.bin").write_bytes(binding.report_data())
                 (self.directory / "qualifying-data.bin").write_bytes(binding.qualifying_data())
-                (self.directory / "request.json").write_text(json.dumps(words, indent=1, sort_keys=True) + "\n")
+                _write_whole(
+                    self.directory / "request.json", json.dumps(words, indent=1, sort_keys=True).encode() + b"\n"
+                )
             except OSError as error:
                 raise ConfigurationError(f"{self.directory}: {error.strerror}; correct its owner and mode") from error
             self._asked = epoch_id
@@ -186,28 +188,32 @@ def assemble(
     clause = node.constitution.attestation
     if clause is None or clause.policy == "off":
         raise ConfigurationError("constitution: attestation: it asks for no quote; nothing was written")
-    folder = node.work / FOLDER
-    try:
-        words = json.loads((folder / "request.json").read_text())
-        binding = Binding.from_bytes(json.dumps(words["binding"]).encode())
-    except FileNotFoundError as error:
-        raise AttestationError(
-            f"{folder}: no request.json; `hansa coordinator run` writes it once the epoch is set up"
-        ) from error
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ConfigurationError(
-            f"{folder}/request.json: {error}; delete it and start the coordinator again"
-        ) from error
+    folder, binding = node.work / FOLDER, requested(node)
     evidence = Evidence(technology, base64.b64encode(quote).decode(), collateral, binding)
     known = Known(binding.federation, node.epoch, binding.nonce, node.constitution.coordinator.identity_key)
     verdict = attest(evidence, clause=clause, known=known, at=at)
-    partial = folder / ".evidence.json.partial"
     try:
-        partial.write_bytes(evidence.to_bytes())
-        partial.replace(folder / "evidence.json")
+        _write_whole(folder / "evidence.json", evidence.to_bytes())
     except OSError as error:
         raise ConfigurationError(f"{folder}: {error.strerror}; correct its owner and mode") from error
     return verdict
+
+
+def requested(node: Node) -> Binding:
+    """Return what the coordinator asks a quote to be bound to.
+
+    Raises:
+        AttestationError: There is no request yet.
+        ConfigurationError: It cannot be read.
+    """
+    path = node.work / FOLDER / "request.json"
+    try:
+        words = json.loads(path.read_text())
+        return Binding.from_bytes(json.dumps(words["binding"]).encode())
+    except FileNotFoundError as error:
+        raise AttestationError(f"{path}: not there; `hansa coordinator run` writes it once the epoch is up") from error
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ConfigurationError(f"{path}: {error}; delete it and start the coordinator again") from error
 
 
 def read_parts(quote: Path, parts: Sequence[str]) -> tuple[bytes, dict[str, str]]:
@@ -228,6 +234,13 @@ def read_parts(quote: Path, parts: Sequence[str]) -> tuple[bytes, dict[str, str]
         else:
             collateral[name] = base64.b64encode(content).decode()
     return _content(quote), collateral
+
+
+def _write_whole(path: Path, content: bytes) -> None:
+    """Let a file appear whole or not at all."""
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_bytes(content)
+    partial.replace(path)
 
 
 def _content(path: Path) -> bytes:
