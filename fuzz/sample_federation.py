@@ -16,6 +16,7 @@ from hansa.governance.signed import SignedConstitution
 from hansa.protocol.messages import (
     Agreement,
     Answer,
+    Attested,
     Call,
     Closed,
     Cohort,
@@ -124,5 +125,6 @@ def payloads() -> dict[type[Payload], Payload]:
         Result(digest, root, 0, NAMES, bytes(4 * LENGTH)),
         Died(digest, "too few members"),
         Closed(digest),
+        Attested(bytes(32), b"{}"),
     )
     return {type(payload): payload for payload in found}

@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 import delivery
 import files
+import quotes
 from hansa.crypto.agreement import EncryptionKey, encrypt, open_sealed
 from hansa.crypto.canonical import canonical, strict_json
 from hansa.crypto.encryption import add_ciphertext, ciphertext_bytes, empty_total
@@ -265,6 +266,7 @@ def targets() -> dict[str, Target]:
         *_governance(),
         *_identity(),
         *files.file_targets(Target),
+        *quotes.quote_targets(Target),
         *delivery.delivery_targets(Target),
     )
     return {target.name: target for target in everything}

@@ -10,7 +10,8 @@ HansaError
 ├── TransportError       the message server cannot be reached or refuses a request
 ├── ProtocolError        a step of a secure sum is out of order or contradicts the manifest
 │   ├── RefusedError     the member's own check says no: the reason names the clause
-│   │   └── BudgetError  the privacy budget of the constitution would be exceeded
+│   │   ├── BudgetError  the privacy budget of the constitution would be exceeded
+│   │   └── AttestationError  a quote is missing, damaged, out of date or of another machine or epoch
 │   ├── EquivocationError  two different messages where the protocol allows one
 │   └── SessionDiedError   too few members took part; nothing was opened
 ├── StoreError           the node's durable facts are missing, damaged or contradict the stream
@@ -62,6 +63,10 @@ class RefusedError(ProtocolError):
 
 class BudgetError(RefusedError):
     """A privacy budget of the constitution would be exceeded."""
+
+
+class AttestationError(RefusedError):
+    """The coordinator's quote is missing, damaged, out of date, or of another machine, code, key or epoch."""
 
 
 class EquivocationError(ProtocolError):

@@ -1,17 +1,22 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 from contextlib import aclosing, asynccontextmanager
 from typing import TYPE_CHECKING
 
 import pytest
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from federation.nats_federation import NatsFederation
 from hansa.errors import MessageError, TransportError
+from hansa.federation import nats_accounts
 from hansa.federation.frames import Commit
 from hansa.federation.nats_accounts import stream_name
-from hansa.federation.transport import Channel, Message, Subject, Transport
+from hansa.federation.nats_transport import key_of_coordinator
+from hansa.federation.transport import STEPS, Channel, Message, Subject, Transport
+from hansa.identity.certificates import load_certificate
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -317,3 +322,33 @@ async def test_a_member_may_come_before_the_coordinator_has_made_the_streams(tmp
             async with connected(federation, server, "coordinator"), asyncio.timeout(5):
                 assert await writing
                 assert [m.body for m in await reading] == [b"early"]
+
+
+async def test_a_connection_shows_the_coordinators_key(federation: NatsFederation, server: NatsServer) -> None:
+    async with connected(federation, server, "north") as (north,):
+        certificate = load_certificate((federation.directory / "coordinator.crt").read_bytes())
+        der = certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+        assert north.coordinator_key() == hashlib.sha256(der).hexdigest()
+
+
+def test_a_servers_certificate_of_another_name_shows_no_key(federation: NatsFederation) -> None:
+    certificate = load_certificate((federation.directory / "coordinator.crt").read_bytes())
+    authority = load_certificate((federation.directory / "authority.crt").read_bytes())
+    assert key_of_coordinator(certificate.public_bytes(Encoding.DER), "elsewhere") is None
+    assert key_of_coordinator(authority.public_bytes(Encoding.DER), federation.name) is None
+
+
+async def test_streams_that_an_earlier_version_made_are_widened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    federation = NatsFederation(tmp_path / "older").make()
+    earlier = {step: channel for step, channel in STEPS.items() if step != "attest"}
+    with federation.server() as server:
+        monkeypatch.setattr(nats_accounts, "STEPS", earlier)
+        async with connected(federation, server, "coordinator"):
+            pass
+        monkeypatch.undo()
+        async with connected(federation, server, "coordinator") as (coordinator,):
+            subject = Subject("e1-widened", "attest-1", "attest", "coordinator")
+            assert await coordinator.publish(subject, b"quote")
+            assert await coordinator.fetch(subject) == b"quote"

@@ -1,4 +1,4 @@
-"""`hansa coordinator run` and `hansa member run`: a node in the foreground, until SIGINT or SIGTERM."""
+"""`hansa coordinator run` and `hansa member run`: a node in the foreground; `coordinator attest`: its evidence."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NS = 1_000_000_000
 
 @coordinator_app.callback()
 def _coordinator() -> None:
-    """Keep `run` a sub-command."""
+    """Name the group."""
 
 
 @member_app.callback()
@@ -62,6 +62,33 @@ def coordinator_run(
             server.stop()
     if done is False:
         raise typer.Exit(1)
+
+
+@coordinator_app.command("attest")
+def coordinator_attest(
+    directory: Annotated[Path, typer.Argument(help="The coordinator's kit folder.")],
+    *,
+    technology: Annotated[str, typer.Option(help="tdx, sgx, sev-snp or tpm.")],
+    quote: Annotated[Path, typer.Option(help="The quote, as the platform's tool wrote it.")],
+    part: Annotated[
+        list[str] | None,
+        typer.Option(help="NAME=FILE of the collateral: intel; vcek, ask, ark, crl; key, signature.", metavar="PART"),
+    ] = None,
+) -> None:
+    """Make the evidence that members ask for, of a quote over node/attestation/report-data.bin, and check it."""
+    from hansa.federation.node import load_node, require_role
+    from hansa.federation.quoting import assemble, read_parts
+    from hansa.identity.attestation.clause import REGISTERS
+
+    node = load_node(directory)
+    require_role(node, "coordinator")
+    kind = next((one for one in ("tdx", "sgx", "sev-snp", "tpm") if one == technology), None)
+    if kind is None:
+        raise ConfigurationError(f"--technology: expected one of {', '.join(REGISTERS)}, got {technology!r}")
+    raw, collateral = read_parts(quote, part or [])
+    verdict = assemble(node, kind, raw, collateral, at=datetime.fromtimestamp(time.time(), tz=UTC))
+    typer.echo(f"{technology}: as the constitution wants it; code {verdict.code}")
+    typer.echo(f"status {verdict.status or 'none'}, collateral good until {verdict.valid_until:%Y-%m-%d}")
 
 
 @member_app.command("run")

@@ -19,6 +19,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from hansa.errors import HansaError, ProtocolError, RefusedError
+from hansa.federation.attesting import attest_label
 from hansa.federation.entries import Said
 from hansa.federation.epoch_setup import CoordinatorEpoch
 from hansa.federation.logbook import log_session
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 
     from hansa.crypto.signature import Signer
     from hansa.federation.logbook import Logbook
+    from hansa.federation.quoting import OwnAttestation
     from hansa.federation.records import Records
     from hansa.federation.transport import Transport
     from hansa.protocol.limits import Limits
@@ -65,6 +67,7 @@ class CoordinatorNode:
         records: Published records of this node.
         programme: What to sum, in order.
         logbook: The epoch's transparency log; None keeps none, where the constitution asks for no cosignatures.
+        attestation: Where its own evidence comes from; None: nobody asks for any.
 
     Raises RefusedError if the constitution asks for cosignatures and there is no log.
     """
@@ -78,6 +81,7 @@ class CoordinatorNode:
         records: Records,
         programme: Sequence[Request],
         logbook: Logbook | None = None,
+        attestation: OwnAttestation | None = None,
     ) -> None:
         if limits.cosignatures and logbook is None:
             raise RefusedError("coordinator: the constitution asks for cosignatures; give it a log")
@@ -93,6 +97,7 @@ class CoordinatorNode:
         self._logbook = logbook
         self._pending = list(programme)  # not yet begun, in order
         self._epoch = CoordinatorEpoch(epoch=epoch, limits=limits, signer=signer)
+        self._attestation = attestation
         self._failure: str | None = None  # why the epoch could not come up, as noted last
         self._running: dict[str, RunningSum] = {}
         self._deaths: dict[tuple[int, int], int] = {}
@@ -164,7 +169,9 @@ class CoordinatorNode:
         if self._epoch.epoch_id is not None:
             if self._logbook is not None:
                 self._logbook.enter_listing(self._own, epoch_id=self._epoch.epoch_id)
-            outgoing += self._start(now_ns)
+            outgoing += self._attest(self._epoch.epoch_id, now_ns)
+            if self._attestation is None or not self._attestation.is_awaited:
+                outgoing += self._start(now_ns)
             for session, running in self._running.items():
                 if self._logbook is not None and self._limits.cosignatures:
                     running.sum.checkpoint = running.sum.checkpoint or self._logbook.checkpoint_with(running.sum.digest)
@@ -177,6 +184,15 @@ class CoordinatorNode:
         fresh = [item for item in outgoing if item[:2] not in self._said]
         self._said.update(item[:2] for item in fresh)
         return fresh
+
+    def _attest(self, epoch_id: bytes, now_ns: int) -> list[Outgoing]:
+        if self._attestation is None:
+            return []
+        payload = self._attestation.due(epoch_id, note=lambda reason: self._records.note(now_ns, "", "attest", reason))
+        if payload is None:
+            return []
+        body = seal_envelope(payload, sender=self._limits.coordinator, signer=self._signer)
+        return [(attest_label(payload.evidence), "attest", body)]
 
     async def run(self, transport: Transport, *, clock: Callable[[], int], planner: Planner | None = None) -> None:
         """Work until the programme is done and the planner, if there is one, has no more.

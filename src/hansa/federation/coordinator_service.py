@@ -12,6 +12,7 @@ from hansa.errors import TransportError
 from hansa.federation.coordinator import CoordinatorNode, Planner
 from hansa.federation.nats_server import NatsServer, ServerOptions
 from hansa.federation.node import SERVER_PATIENCE_SECONDS, connect, keep_tls_renewed, write_anchors
+from hansa.federation.quoting import own_attestation
 from hansa.federation.records import Records
 from hansa.federation.rules import limits_of
 
@@ -47,6 +48,7 @@ async def run_coordinator(
         signer=node.kit.signing_key,
         records=records,
         programme=programme,
+        attestation=own_attestation(node),
     )
     transport = await connect(node, coordinator=True, patience_seconds=SERVER_PATIENCE_SECONDS)
     logger.info("coordinator connected", extra={"fields": {"node": node.kit.name, "epoch": node.epoch}})

@@ -15,6 +15,7 @@ import msgspec
 
 from hansa.errors import ConfigurationError
 from hansa.governance.constitution import Deadlines, Market, Schedule
+from hansa.identity.attestation.clause import AttestationClause  # noqa: TC001 - msgspec reads it at run time
 
 
 class Budgets(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -54,6 +55,7 @@ class Draft(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     minimum_cohort: int | None = None
     attempts: int = 3
     reopenings: int = 2
+    attestation: AttestationClause | None = None
 
     @classmethod
     def from_toml(cls, text: str) -> Self:
@@ -94,6 +96,7 @@ class Draft(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             cron=_text(self.schedule.cron),
             time_zone=_text(self.schedule.time_zone),
             **{name: float(getattr(self.deadlines, name)) for name in Deadlines.__struct_fields__},
+            attestation=_NO_ATTESTATION if self.attestation is None else _attestation(self.attestation),
         )
 
 
@@ -159,7 +162,30 @@ setup_seconds = {setup_seconds}
 upload_seconds = {upload_seconds}
 agree_seconds = {agree_seconds}
 open_seconds = {open_seconds}
+
+{attestation}"""
+_NO_ATTESTATION: Final = """\
+# [attestation]  # what members ask of the coordinator's machine; left out: nothing
+# policy = "require"  # or "warn", "off"
+# [[attestation.images]]  # a machine that is allowed: tdx, sgx, sev-snp or tpm, and the values of its registers
+# technology = "tdx"
+# registers = { mrtd = "96 hexadecimal digits" }}
 """
+
+
+def _attestation(clause: AttestationClause) -> str:
+    lines = [
+        "[attestation]  # what members ask of the coordinator's machine",
+        f"policy = {_text(clause.policy)}  # require, warn or off",
+        f"code = {_texts(clause.code)}  # measurements of the package that are allowed; empty: any",
+        f"statuses = {_texts(clause.statuses)}  # of Intel's trusted computing base that are accepted",
+        f"roots = {_texts(clause.roots)}  # SHA-256 of further AMD roots and of TPMs' attestation keys",
+    ]
+    for image in clause.images:
+        registers = ", ".join(f"{name} = {_text(value)}" for name, value in image.registers.items())
+        lines += ["", "[[attestation.images]]", f"technology = {_text(image.technology)}"]
+        lines.append(f"registers = {{ {registers} }}")
+    return "\n".join(lines) + "\n"
 
 
 def _optional(name: str, value: int | None, example: int) -> str:

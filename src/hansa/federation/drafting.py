@@ -104,6 +104,7 @@ def constitution_of(
         schedule=draft.schedule,
         deadlines=draft.deadlines,
         supersedes=None if supersedes is None else supersedes.digest(),
+        attestation=draft.attestation,
     )
     if constitution.minimum_cohort > constitution.colluders:  # otherwise `check` refuses
         constitution = replace(constitution, purposes=_fitting(constitution))
@@ -151,6 +152,7 @@ def draft_of(constitution: Constitution) -> Draft:
         minimum_cohort=constitution.minimum_cohort,
         attempts=constitution.attempts,
         reopenings=constitution.reopenings,
+        attestation=constitution.attestation,
     )
     made = constitution_of(
         draft,

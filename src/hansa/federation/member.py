@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterable, Iterator
 
     from hansa.crypto.signature import Signer
+    from hansa.federation.attesting import Attesting
     from hansa.federation.records import Records
     from hansa.federation.store import MemberStore
     from hansa.federation.transport import Transport
@@ -72,6 +73,7 @@ class MemberNode:
         records: Published records of this node.
         clock: Returns ns UTC, the stream's clock.
         entropy: Returns fresh random bytes.
+        attesting: What it knows of the coordinator's machine; None: it does not look.
     """
 
     def __init__(
@@ -87,6 +89,7 @@ class MemberNode:
         records: Records,
         clock: Callable[[], int],
         entropy: Callable[[int], bytes],
+        attesting: Attesting | None = None,
     ) -> None:
         self.name = name
         self._epoch_label = epoch
@@ -102,8 +105,10 @@ class MemberNode:
         self._ended: set[str] = set()
         self._closures = Closures(limits)
         self.log = LogView(name, epoch=epoch, limits=limits, signer=signer, store=store, clock=clock)
+        self._attesting = attesting
         self.readding = Readding(name, limits=limits, facts=store, records=records, clock=clock)
         self._handlers: dict[str, Handler] = {
+            "attest": self._on_attest,
             "announce": self._on_announce,
             "cohort": self._on_cohort,
             **{call_step(number): self._on_call for number in range(MAX_REOPENINGS + 1)},
@@ -252,6 +257,11 @@ class MemberNode:
                 may_leave.append((session, step, body))
         return may_leave
 
+    def _on_attest(self, _subject: Subject, message: Message) -> list[tuple[str, bytes]]:
+        if self._attesting is not None:
+            self._attesting.take(message.body)
+        return []
+
     def _on_announce(self, subject: Subject, message: Message) -> list[tuple[str, bytes]]:
         self.readding.refuse_if_distrusted()
         coordinator = self._limits.coordinator
@@ -272,6 +282,10 @@ class MemberNode:
         self._sessions[subject.session] = session
         self._closures.know(manifest)
         self._records.session(manifest, "announce", message.time_ns)
+        if self._attesting is not None and not self._attesting.may_send(
+            subject.session, self._epoch.keys_for_session().epoch_id
+        ):
+            return []  # the sum of the others is still taken in
         body = session.upload(self._door, announced_ns=message.time_ns, now_ns=self._clock())
         self._record_budgets(session.manifest)
         return [] if body is None else [("upload", body)]

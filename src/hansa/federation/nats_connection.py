@@ -140,6 +140,13 @@ class NatsConnection:
         """Whether `close` was called."""
         return self._closed
 
+    @property
+    def server_certificate(self) -> bytes | None:
+        """DER certificate that the server of the moment showed, None while there is no connection."""
+        writer = getattr(getattr(self._client, "_transport", None), "_io_writer", None)
+        tls = None if writer is None else writer.get_extra_info("ssl_object")
+        return None if tls is None else tls.getpeercert(binary_form=True)
+
     async def open(self, *, patience_seconds: float) -> None:
         """Connect for the first time and keep the connection from then on.
 

@@ -75,8 +75,13 @@ class Requests:
                 )
             await asyncio.sleep(PAUSE_SECONDS)
 
-    async def ask(self, interface: str, question: dict[str, Any]) -> dict[str, Any]:
+    async def ask(self, interface: str, question: dict[str, Any], *, accepted: int = 0) -> dict[str, Any]:
         """Call the JetStream interface, through disconnections, elections and recoveries.
+
+        Args:
+            interface: Which call.
+            question: Its argument.
+            accepted: Code of an error that is an answer too.
 
         Raises:
             TransportError: The server refuses, for good, or the connection was closed.
@@ -87,7 +92,7 @@ class Requests:
                 await asyncio.sleep(PAUSE_SECONDS)
                 continue
             error = answer.get("error")
-            if error is None or error.get("err_code") == _NO_MESSAGE:
+            if error is None or error.get("err_code") in {_NO_MESSAGE, accepted}:
                 return answer
             raise TransportError(
                 f"{interface}: the server refuses ({error.get('description', error)}); if the streams belong to an "

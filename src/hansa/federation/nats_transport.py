@@ -19,11 +19,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 from typing import TYPE_CHECKING, Final, Self, TypeVar
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from hansa.errors import MessageError, TransportError
 from hansa.federation.frames import COMMIT, MIN_CHUNK_BYTES, WHOLE, ChunkStore, Commit
-from hansa.federation.nats_accounts import stream_configuration, stream_name
+from hansa.federation.nats_accounts import node_user, stream_configuration, stream_name
 from hansa.federation.nats_connection import Credentials, NatsConnection
 from hansa.federation.nats_consumer import Slots, consume
 from hansa.federation.nats_requests import Requests
@@ -43,6 +47,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 MAX_BODY_BYTES: Final = 64 * 1024 * 1024
+_OTHER_CONFIGURATION: Final = 10058  # the stream is there, with other settings
 WINDOW: Final = 16  # chunks under way at a time
 
 Result = TypeVar("Result")
@@ -118,6 +123,14 @@ class NatsTransport:
         """Name under which this node publishes."""
         return self._node
 
+    def coordinator_key(self) -> str | None:
+        """Return the SHA-256 of the server's public key (DER), hexadecimal, if its certificate is the coordinator's.
+
+        None while there is no connection, or where the message server has a certificate of its own.
+        """
+        der = self._connection.server_certificate
+        return None if der is None else key_of_coordinator(der, self._federation)
+
     async def publish(self, subject: Subject, body: bytes) -> bool:
         """Store `body` under `subject`; see `Transport.publish`. Waits through disconnections.
 
@@ -186,7 +199,10 @@ class NatsTransport:
 
     async def _make_stream(self, channel: Channel, replicas: int) -> None:
         configuration = stream_configuration(self._federation, channel, replicas=replicas)
-        await self._requests.ask(f"STREAM.CREATE.{configuration['name']}", configuration)
+        name = configuration["name"]
+        answer = await self._requests.ask(f"STREAM.CREATE.{name}", configuration, accepted=_OTHER_CONFIGURATION)
+        if "error" in answer:  # an earlier version of this program made it, with fewer steps
+            await self._requests.ask(f"STREAM.UPDATE.{name}", configuration)
 
     async def _read(self, channel: Channel, after: int) -> AsyncGenerator[Message]:
         chunks = ChunkStore(self._max_body_bytes)
@@ -237,6 +253,23 @@ class NatsTransport:
         if channel is Channel.INBOX and not self._coordinator:
             return await self._requests.stored_anywhere(stream, subject)
         return await self._requests.stored(stream, subject)
+
+
+def key_of_coordinator(der: bytes, federation: str) -> str | None:
+    """Return the SHA-256 of a certificate's public key, hexadecimal, if it is a server's and a node's of `federation`.
+
+    Members' certificates are for clients only, so a server's certificate with a node's name is the coordinator's.
+    """
+    certificate = x509.load_der_x509_certificate(der)
+    try:
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        return None
+    uris = names.get_values_for_type(x509.UniformResourceIdentifier)
+    if not any(uri.startswith(node_user(federation, "")) for uri in uris):
+        return None
+    key = certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    return hashlib.sha256(key).hexdigest()
 
 
 async def _in_window(work: Callable[[int], Awaitable[Result]], count: int) -> list[Result]:

@@ -6,9 +6,8 @@ The step alone decides the channel:
 | channel | steps | written by | read by |
 |---|---|---|---|
 | board | setup, halves, probe, complaint, answer, reveal, closed | each member, under its own name | everyone |
-| board | epoch, announce, cohort, call, recover, result, died, logged | coordinator | everyone |
-| inbox | upload, agree, open, shares, cosign, submit | each member, under its own name | coordinator; by address: all
-but `agree` |
+| board | epoch, attest, announce, cohort, call, recover, result, died, logged | coordinator | everyone |
+| inbox | upload, agree, open, shares, cosign, submit | each member | coordinator; by address: all but `agree` |
 | post | deal | each member, under its own name | nobody follows it; by address: everyone |
 
 The post carries bulky bodies from one member to another: the session part names the recipient (`setup-1-to-3`), who
@@ -55,6 +54,7 @@ class Channel(StrEnum):
 STEPS: Final[Mapping[str, Channel]] = MappingProxyType(
     {
         **dict.fromkeys(sorted(SETUP_STEPS), Channel.BOARD),
+        "attest": Channel.BOARD,
         "announce": Channel.BOARD,
         "cohort": Channel.BOARD,
         **{call_step(number): Channel.BOARD for number in range(MAX_REOPENINGS + 1)},

@@ -52,11 +52,14 @@ _EFFECTS: Final[tuple[tuple[str, str, str], ...]] = (
 _ADDED: Final = (
     (r"purposes\.[^.]+\.epsilon", f"{_WEAKER}: something new may be summed", f"{_STRONGER}: no longer summed"),
     (r"members\.[^.]+\.identity_key", "joins", "leaves"),
+    (r"attestation\..+", "believed from now on", "no longer asked, or believed no longer"),
 )
 _OTHERWISE: Final = (
     (r"members\.[^.]+\.identity_key", "another key: make sure that it is the member's"),
     (r"coordinator\..+", "another coordinator"),
     (r"purposes\.[^.]+\.unit", "the budget is about another unit"),
+    (r"attestation\.policy", "another demand on the coordinator's machine"),
+    (r"attestation\..+", "another machine, code or state of it is believed"),
 )
 _PERIOD: Final = re.compile(r"purposes\.[^.]+\.period")
 
@@ -111,7 +114,7 @@ def require_succession(old: Constitution, new: Constitution) -> None:
 
 
 def _leaves(constitution: Constitution) -> dict[str, _Leaf]:
-    tree = msgspec.to_builtins(constitution)
+    tree = constitution.fields()
     tree["members"] = {party.name: {"identity_key": party.identity_key} for party in constitution.members}
     found = {clause: _Leaf(value) for clause, value in _walk(tree, "")}
     found["quorum (derived)"] = _Leaf(constitution.quorum)

@@ -7,6 +7,8 @@ has signed it, and its file, are in `signed`; how one follows another is in `ame
 * `epoch` counts the federation's constitutions. Whatever is amended, the next one has the next epoch, because the
   set-up's keys and masks are bound to the digest: there is no amendment within an epoch.
 * `supersedes` is the digest of the constitution before; null in the first. The digests make a chain.
+* `attestation` is what members ask of the coordinator's machine (`identity.attestation.clause`). Where there is none,
+  the canonical bytes do not have the field, so that constitutions signed before it existed keep their digests.
 
 Derived, never stored: `quorum = floor((n + c) / 2) + 1` (two quorums share an honest member) and the decryption
 threshold `max(c + 1, quorum)`.
@@ -24,7 +26,7 @@ import hashlib
 import math
 import re
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
@@ -34,12 +36,15 @@ from hansa.crypto.canonical import canonical, strict_json
 from hansa.crypto.sampling import LARGEST_SIGMA
 from hansa.crypto.signature import parse_public
 from hansa.errors import ConfigurationError, IdentityError
+from hansa.identity.attestation.clause import AttestationClause  # noqa: TC001 - msgspec reads it at run time
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 SUM_LIMIT: Final = 2**44
 MAX_MEMBERS: Final = 100
+OPTIONAL: Final = frozenset({"attestation"})
+"""Clauses that the canonical bytes leave out where there are none."""
 SMALLEST_SHARE: Final = 0.5  # of a member's noise, in steps: below, the accounting of discrete noise does not hold
 _NAME = re.compile(r"[a-z0-9-]{1,40}")
 # The session's label `r<round>-<position>-<purpose>-a<attempt>` has 40 characters: 13, 4 and 2 digits leave these.
@@ -142,6 +147,7 @@ class Constitution(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     schedule: Schedule
     deadlines: Deadlines
     supersedes: str | None = None
+    attestation: AttestationClause | None = None
 
     @property
     def quorum(self) -> int:
@@ -155,7 +161,12 @@ class Constitution(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def bytes(self) -> bytes:
         """Canonical JSON of this constitution."""
-        return canonical(msgspec.to_builtins(self))
+        return canonical(self.fields())
+
+    def fields(self) -> dict[str, Any]:
+        """Return the JSON object, without the optional clauses that are not there."""
+        found: dict[str, Any] = msgspec.to_builtins(self)
+        return {name: value for name, value in found.items() if value is not None or name not in OPTIONAL}
 
     def digest(self) -> str:
         """SHA-256 of the canonical bytes, in hexadecimal."""
@@ -228,6 +239,8 @@ def check(constitution: Constitution) -> None:
     _refuse(clauses)
     _check_schedule(constitution.schedule)
     _check_market(constitution.market)
+    if constitution.attestation is not None:
+        constitution.attestation.check()
     for name, purpose in constitution.purposes.items():
         _check_purpose(name, purpose, constitution)
 

@@ -38,7 +38,18 @@ def rules_in_words(constitution: Constitution) -> list[str]:
         f"Measures: {', '.join(market.measures)}; forecast is {market.cost}.",
         f"One member weighs at most {market.weight_cap:g} of a basket.",
         f"One client moves a measure by at most {market.influence_cap:g} log units: each member vouches for its own.",
+        *_attestation_in_words(constitution),
     ]
+
+
+def _attestation_in_words(constitution: Constitution) -> list[str]:
+    clause = constitution.attestation
+    if clause is None or clause.policy == "off":
+        return []
+    machines = ", ".join(sorted({image.technology for image in clause.images})) or "no machine at all"
+    refused = "sends nothing" if clause.policy == "require" else "notes it and takes part all the same"
+    bound = "bound to its keys, its code and the epoch"
+    return [f"The coordinator shows a quote of its machine ({machines}), {bound}; a member without one {refused}."]
 
 
 def purposes_in_words(constitution: Constitution, affordable: Mapping[str, int]) -> dict[str, str]:

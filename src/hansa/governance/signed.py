@@ -96,7 +96,7 @@ class SignedConstitution:
     def to_bytes(self) -> bytes:
         """Return the file's bytes."""
         signatures = {name: signature.hex() for name, signature in self.signatures.items()}
-        return canonical({"constitution": msgspec.to_builtins(self.constitution), "signatures": signatures})
+        return canonical({"constitution": self.constitution.fields(), "signatures": signatures})
 
     @classmethod
     def from_bytes(cls, data: bytes, *, what: str = "constitution") -> SignedConstitution:

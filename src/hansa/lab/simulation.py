@@ -20,12 +20,14 @@ from hansa.audit.store import LogStore
 from hansa.crypto.sampling import GaussianTable, sample
 from hansa.crypto.signature import SigningKey
 from hansa.errors import ProtocolError
+from hansa.federation.attesting import Attesting
 from hansa.federation.coordinator import CoordinatorNode
 from hansa.federation.door import Contribution, MemberDoor
 from hansa.federation.log_view import log_origin
 from hansa.federation.logbook import Logbook
 from hansa.federation.member import MemberNode
 from hansa.federation.memory_transport import MemoryHub
+from hansa.federation.quoting import OwnAttestation
 from hansa.federation.records import Records
 from hansa.federation.running_sum import Request
 from hansa.federation.store import MemberStore
@@ -43,6 +45,7 @@ if TYPE_CHECKING:
 
     from hansa.crypto.signature import Signer
     from hansa.federation.transport import Message
+    from hansa.identity.attestation.clause import AttestationClause
     from hansa.protocol.epoch import Outgoing
     from hansa.protocol.messages import Manifest
     from hansa.protocol.session import Aggregate
@@ -139,6 +142,8 @@ class Simulation:
         store: Opens a member's facts.
         door: Makes a member's door.
         signer: Gives a node its identity key, the one that `limits` names.
+        clause: The constitution's on attestation, if it has one.
+        evidence: Of an epoch's id: the coordinator's evidence, None while there is none.
     """
 
     directory: Path
@@ -151,6 +156,8 @@ class Simulation:
     store: type[MemberStore] = MemberStore
     door: type[MemberDoor] = MemberDoor
     signer: Callable[[str], Signer] = signing_key
+    clause: AttestationClause | None = None
+    evidence: Callable[[bytes], bytes | None] = field(default=lambda _epoch_id: None)
 
     def __post_init__(self) -> None:
         self.epoch = epoch_label(self.limits.constitution, 1)
@@ -173,9 +180,12 @@ class Simulation:
         statistic = self.statistic(name)
         signer = self.signer(name)
         door = self.door(name, limits=self.limits, signer=signer, store=store, statistic=statistic, clock=self._clock)
+        records = Records(":memory:")
+        attesting = Attesting(self.clause, limits=self.limits, epoch=self.epoch, records=records, clock=self._clock)
         node = MemberNode(
             name, epoch=self.epoch, limits=self.limits, signer=signer, store=store, door=door, learner=statistic,
-            records=Records(":memory:"), clock=self._clock, entropy=np.random.default_rng(hash_of(name)).bytes,
+            records=records, clock=self._clock, entropy=np.random.default_rng(hash_of(name)).bytes,
+            attesting=attesting,
         )  # fmt: skip
         self.read[name] = 0
         self.nodes[name], self.stores[name], self.statistics[name] = node, store, statistic
@@ -192,9 +202,15 @@ class Simulation:
         self.coordinator = CoordinatorNode(
             epoch=self.epoch, limits=self.limits, signer=signer, records=Records(":memory:"), programme=self.programme,
             logbook=None if self.log is None else Logbook(self.log, limits=self.limits, signer=signer),
+            attestation=self._own_attestation(),
         )  # fmt: skip
         self.heard = {Channel.BOARD: 0, Channel.INBOX: 0}
         self._listen()
+
+    def _own_attestation(self) -> OwnAttestation | None:
+        if self.clause is None or self.clause.policy == "off":
+            return None
+        return OwnAttestation(self.evidence, is_required=self.clause.policy == "require")
 
     def revive(self, name: str) -> None:
         """Let a silent member take part again."""

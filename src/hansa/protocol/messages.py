@@ -244,6 +244,13 @@ class Logged(Payload, frozen=True):
     note: bytes
 
 
+class Attested(Payload, frozen=True):
+    """The coordinator's evidence of the machine it runs on, for the epoch that is set up (`identity.attestation`)."""
+
+    epoch_id: bytes
+    evidence: bytes
+
+
 class Closed(Payload, frozen=True):
     """A member's word that it has answered no call of this manifest and never will."""
 
