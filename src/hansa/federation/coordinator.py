@@ -170,29 +170,26 @@ class CoordinatorNode:
             if self._logbook is not None:
                 self._logbook.enter_listing(self._own, epoch_id=self._epoch.epoch_id)
             outgoing += self._attest(self._epoch.epoch_id, now_ns)
-            if self._attestation is None or not self._attestation.is_awaited:
-                outgoing += self._start(now_ns)
+            is_attested = self._attestation is None or not self._attestation.is_awaited
+            outgoing += self._start(now_ns) if is_attested else []
             for session, running in self._running.items():
                 if self._logbook is not None and self._limits.cosignatures:
                     running.sum.checkpoint = running.sum.checkpoint or self._logbook.checkpoint_with(running.sum.digest)
                 outgoing += [self._own.say(session, step, payload) for step, payload in running.drive(now_ns)]
                 for reason in running.take_notes():
                     self._records.note(now_ns, session, "open", reason)
-        logged = None if self._logbook is None else self._logbook.say()
-        if logged is not None:
-            outgoing.append(self._own.say(log_session(logged.start + len(logged.entries)), "logged", logged))
+        logged = self._logbook and self._logbook.say()
+        outgoing += [self._own.say(log_session(logged), "logged", logged)] if logged else []
         fresh = [item for item in outgoing if item[:2] not in self._said]
         self._said.update(item[:2] for item in fresh)
         return fresh
 
     def _attest(self, epoch_id: bytes, now_ns: int) -> list[Outgoing]:
-        if self._attestation is None:
-            return []
-        payload = self._attestation.due(epoch_id, note=lambda reason: self._records.note(now_ns, "", "attest", reason))
-        if payload is None:
-            return []
-        body = seal_envelope(payload, sender=self._limits.coordinator, signer=self._signer)
-        return [(attest_label(payload.evidence), "attest", body)]
+        attestation = self._attestation
+        payload = attestation and attestation.due(
+            epoch_id, note=lambda reason: self._records.note(now_ns, "", "attest", reason)
+        )
+        return [self._own.say(attest_label(payload.evidence), "attest", payload)] if payload else []
 
     async def run(self, transport: Transport, *, clock: Callable[[], int], planner: Planner | None = None) -> None:
         """Work until the programme is done and the planner, if there is one, has no more.
@@ -387,14 +384,7 @@ class CoordinatorNode:
                     continue
                 begun.append(exchanges)
             attempt = self._deaths.get((request.round, request.position), 0) + 1
-            manifest = manifest_for(
-                request,
-                attempt=attempt,
-                epoch=self._epoch_label,
-                epoch_id=self._epoch.epoch_id,
-                participants=self._epoch.members,
-                limits=self._limits,
-            )
+            manifest = manifest_for(request, attempt=attempt, epoch=self._epoch, limits=self._limits)
             if (manifest.session, "announce") not in self._said:
                 self._early.setdefault(manifest.session, [])
                 outgoing.append(self._own.say(manifest.session, "announce", manifest))

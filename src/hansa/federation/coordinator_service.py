@@ -8,8 +8,12 @@ import logging
 import time
 from typing import TYPE_CHECKING, Final
 
+from hansa.audit.store import LogStore
 from hansa.errors import TransportError
 from hansa.federation.coordinator import CoordinatorNode, Planner
+from hansa.federation.entries import constitution_entry
+from hansa.federation.log_view import log_origin
+from hansa.federation.logbook import Logbook
 from hansa.federation.nats_server import NatsServer, ServerOptions
 from hansa.federation.node import SERVER_PATIENCE_SECONDS, connect, keep_tls_renewed, write_anchors
 from hansa.federation.quoting import own_attestation
@@ -42,6 +46,7 @@ async def run_coordinator(
     """
     records = Records(node.records_path)
     records.put("programme", len(programme))
+    logbook = open_logbook(node)
     coordinator = CoordinatorNode(
         epoch=node.epoch,
         limits=limits_of(node.constitution),
@@ -49,6 +54,7 @@ async def run_coordinator(
         records=records,
         programme=programme,
         attestation=own_attestation(node),
+        logbook=logbook,
     )
     transport = await connect(node, coordinator=True, patience_seconds=SERVER_PATIENCE_SECONDS)
     logger.info("coordinator connected", extra={"fields": {"node": node.kit.name, "epoch": node.epoch}})
@@ -68,7 +74,21 @@ async def run_coordinator(
         records.put("finished", is_finished)
         logger.info("coordinator stops", extra={"fields": {"node": node.kit.name, "finished": is_finished}})
         records.close()
+        logbook.close()
     return not coordinator.is_failed
+
+
+def open_logbook(node: Node) -> Logbook:
+    """Return the epoch's transparency log, begun with the constitution if it is new.
+
+    Raises:
+        StoreError: Another process has it open, or it is damaged.
+    """
+    limits, signer = limits_of(node.constitution), node.kit.signing_key
+    store = LogStore(node.log, origin=log_origin(limits, node.epoch), signer=signer)
+    logbook = Logbook(store, limits=limits, signer=signer)
+    logbook.enter(constitution_entry(node.constitution, time_ns=time.time_ns(), signer=signer))
+    return logbook
 
 
 async def _keep(server: NatsServer | None) -> None:

@@ -55,6 +55,7 @@ class Draft(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     minimum_cohort: int | None = None
     attempts: int = 3
     reopenings: int = 2
+    cosignatures: int | None = None
     attestation: AttestationClause | None = None
 
     @classmethod
@@ -77,6 +78,7 @@ class Draft(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return _TEMPLATE.format(
             colluders=_optional("colluders", self.colluders, 1),
             minimum_cohort=_optional("minimum_cohort", self.minimum_cohort, 4),
+            cosignatures=_optional("cosignatures", self.cosignatures, 4),
             attempts=self.attempts,
             reopenings=self.reopenings,
             bar_seconds=market.bar_seconds,
@@ -124,6 +126,7 @@ _TEMPLATE: Final = """\
 {minimum_cohort}  # fewest members in an opened sum, at least the quorum; left out: the least that c allows
 attempts = {attempts}  # times that one sum may be tried; each try is charged to the budget
 reopenings = {reopenings}  # times that members answer again for the same cohort
+{cosignatures}  # members that must have cosigned the log before a sum is opened; 0: none; left out: the quorum
 
 [market]
 bar_seconds = {bar_seconds}  # length of a bar, s; divides a day

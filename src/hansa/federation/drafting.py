@@ -98,6 +98,7 @@ def constitution_of(
         minimum_cohort=least if draft.minimum_cohort is None else draft.minimum_cohort,
         attempts=draft.attempts,
         reopenings=draft.reopenings,
+        cosignatures=(members + colluders) // 2 + 1 if draft.cosignatures is None else draft.cosignatures or None,
         market=draft.market,
         purposes=_purposes(draft),
         round=(Sums("census", 1), Sums("state", 1), Sums("gram", 1), *_training(draft)),
@@ -152,6 +153,7 @@ def draft_of(constitution: Constitution) -> Draft:
         minimum_cohort=constitution.minimum_cohort,
         attempts=constitution.attempts,
         reopenings=constitution.reopenings,
+        cosignatures=constitution.cosignatures or 0,
         attestation=constitution.attestation,
     )
     made = constitution_of(

@@ -43,7 +43,7 @@ class CoordinatorEpoch:
         self.members: tuple[str, ...] = ()
         self.left_out: dict[str, str] = {}
         self.failure: str | None = None
-        self._epoch = epoch
+        self.label = epoch
         self._limits = limits
         self._signer = signer
         self._setups: dict[str, bytes] = {}
@@ -69,7 +69,7 @@ class CoordinatorEpoch:
         elif subject.sender not in self._limits.members:
             raise RefusedError(f"set-up: {subject.sender} is not a member")
         elif subject.step == "setup":
-            check_setup(subject.sender, message.body, limits=self._limits, epoch=self._epoch)
+            check_setup(subject.sender, message.body, limits=self._limits, epoch=self.label)
             self._setups.setdefault(subject.sender, message.body)
             self._since_ns = message.time_ns if self._since_ns is None else self._since_ns
         elif self._attempt is not None:
@@ -103,11 +103,11 @@ class CoordinatorEpoch:
 
     def _too_few(self, names: tuple[str, ...], reasons: dict[str, str]) -> str:
         why = "; ".join(f"{name}: {reason}" for name, reason in sorted(reasons.items()))
-        return f"epoch {self._epoch}: {len(names)} members are left, at least {self._fewest} are needed; {why}"
+        return f"epoch {self.label}: {len(names)} members are left, at least {self._fewest} are needed; {why}"
 
     def _list(self, names: tuple[str, ...], left_out: dict[str, str]) -> bytes:
         hashes = tuple(hashlib.sha256(self._setups[name]).digest() for name in names)
-        listing = Epoch(self._epoch, names, hashes, left_out)
+        listing = Epoch(self.label, names, hashes, left_out)
         return seal_envelope(listing, sender=self._limits.coordinator, signer=self._signer)
 
     def _at_fault(self, attempt: Attempt, waited: int) -> dict[str, str]:
@@ -132,7 +132,7 @@ class CoordinatorEpoch:
     def _on_epoch(self, message: Message) -> None:
         name = self._limits.coordinator
         listing = open_envelope(message.body, Epoch, sender=name, key=self._limits.keys[name])
-        check_listing(listing, body=message.body, setups=self._setups, limits=self._limits, epoch=self._epoch)
+        check_listing(listing, body=message.body, setups=self._setups, limits=self._limits, epoch=self.label)
         following = attempt_label(self._number + 1)
         if message.subject.session != following:
             raise MessageError(f"epoch list: expected {following}, got {message.subject.session}")

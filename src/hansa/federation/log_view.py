@@ -15,6 +15,7 @@ Source: RFC 9162; C2SP tlog-checkpoint, tlog-cosignature and tlog-witness.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from hansa.audit.checkpoint import Checkpoint, open_checkpoint
@@ -77,7 +78,7 @@ class LogView:
         self._log = log_key(limits, epoch)
         self._witnesses = [*witness_keys(limits).values()]
         self._memory = StoreMemory(self._log.name, store)
-        self._witness = Witness(name, signer=signer, log=self._log, memory=self._memory, clock=lambda: clock() // NS)
+        self._witness = Witness(name, signer=signer, log=self._log, memory=self._memory, clock=_Seconds(clock))
         self.size = 0  # entries read since the start
         self._manifests: dict[bytes, int] = {}  # digest of a manifest: index of its entry
 
@@ -146,6 +147,16 @@ class LogView:
             if manifest is not None:
                 self._manifests.setdefault(manifest, index)
         self.size += len(entries)
+
+
+@dataclass(frozen=True, slots=True)
+class _Seconds:
+    """A clock in whole seconds."""
+
+    clock: Callable[[], int]
+
+    def __call__(self) -> int:
+        return self.clock() // NS
 
 
 class _Reader:

@@ -35,9 +35,9 @@ KEPT: Final = 64  # checkpoints whose cosignatures are still taken
 ENTRIES: Final = 4096  # at most, in one message
 
 
-def log_session(size: int) -> str:
-    """Return the session part of the subjects about the checkpoint of a size."""
-    return f"log-{size}"
+def log_session(logged: Logged) -> str:
+    """Return the session part of the subjects about a checkpoint: its size."""
+    return f"log-{logged.start + len(logged.entries)}"
 
 
 class Logbook:
@@ -174,7 +174,7 @@ class Logbook:
         key = self._witnesses.get(sender)
         if key is None:
             raise RefusedError(f"cosignature: {sender} is not a member")
-        size = next((size for size in self._notes if log_session(size) == session), 0)
+        size = next((size for size in self._notes if session == f"log-{size}"), 0)
         if size < self._witnessed[0] or size not in self._notes or sender in self._lines[size]:
             return
         note = self._notes[size]
@@ -186,6 +186,17 @@ class Logbook:
         self._unkept = note.with_signatures(lines)
         if size > self._witnessed[0]:
             self._witnessed = (size, self._unkept.to_bytes())
+
+    def close(self) -> None:
+        """Write what is worth keeping and let another process append.
+
+        Raises:
+            StoreError: The disk refuses.
+        """
+        try:
+            self.keep()
+        finally:
+            self.store.close()
 
     def keep(self) -> None:
         """Write the newest cosigned checkpoint to disk, for whoever reads the log there; for moments of idleness.

@@ -11,6 +11,7 @@ A node's folder is its kit plus:
 | node/forecasts.npz | the member's forecasts | the member |
 | node/outbox.sqlite | which alerts have been delivered where | the member |
 | node/members.crt | whose keys the message server lets in (coordinator) | anybody |
+| node/log/<epoch>/ | the transparency log in the layout of tlog-tiles (coordinator) | anybody |
 | node/server/ | the embedded message server's streams (coordinator) | the coordinator |
 """
 
@@ -68,6 +69,11 @@ class Node:
     def records_path(self) -> Path:
         """The node's published records."""
         return self.work / "records.sqlite"
+
+    @property
+    def log(self) -> Path:
+        """The epoch's transparency log, of a coordinator."""
+        return self.work / "log" / self.epoch
 
     @property
     def bars(self) -> Path:

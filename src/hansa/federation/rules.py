@@ -33,6 +33,7 @@ def limits_of(constitution: Constitution) -> Limits:
         upload_ns=int(deadlines.upload_seconds * NS),
         agree_ns=int(deadlines.agree_seconds * NS),
         open_ns=int(deadlines.open_seconds * NS),
+        cosignatures=constitution.cosignatures or 0,
     )
 
 

@@ -22,6 +22,7 @@ from hansa.protocol.secure_sum import SecureSum
 from hansa.protocol.session import call_step, session_label
 
 if TYPE_CHECKING:
+    from hansa.federation.epoch_setup import CoordinatorEpoch
     from hansa.protocol.limits import Limits
     from hansa.protocol.messages import Payload
 
@@ -47,23 +48,21 @@ def is_aside(request: Request) -> bool:
     return request.round in ASIDE
 
 
-def manifest_for(
-    request: Request, *, attempt: int, epoch: str, epoch_id: bytes | None, participants: tuple[str, ...], limits: Limits
-) -> Manifest:
+def manifest_for(request: Request, *, attempt: int, epoch: CoordinatorEpoch, limits: Limits) -> Manifest:
     """Return the manifest of one attempt at a sum.
 
     Raises:
         RefusedError: The epoch has no id: it is not set up.
     """
     purpose = limits.purposes[request.purpose]
-    if epoch_id is None:
+    if epoch.epoch_id is None:
         raise RefusedError("a session before its epoch is set up")
     bars = (request.span_end_ns - request.span_start_ns) // limits.bar_ns + 1
     manifest = Manifest(
         federation=limits.federation,
         constitution=limits.constitution,
-        epoch=epoch,
-        epoch_id=epoch_id,
+        epoch=epoch.label,
+        epoch_id=epoch.epoch_id,
         session="",
         round=request.round,
         position=request.position,
@@ -73,7 +72,7 @@ def manifest_for(
         length=purpose.values + purpose.values_per_bar * bars,
         span_start_ns=request.span_start_ns,
         span_end_ns=request.span_end_ns,
-        participants=participants,
+        participants=epoch.members,
     )
     return msgspec.structs.replace(manifest, session=session_label(manifest))
 

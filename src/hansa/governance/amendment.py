@@ -43,6 +43,7 @@ _EFFECTS: Final[tuple[tuple[str, str, str], ...]] = (
     (r"minimum_cohort", f"{_STRONGER}: sums over more members", f"{_WEAKER}: sums over fewer members"),
     (r"attempts", "budget may be spent more often on one sum", "fewer attempts at a sum"),
     (r"reopenings", "a cohort is answered more often", "a cohort is answered less often"),
+    (r"cosignatures", "more members watch the log", "fewer members watch the log"),
     (r"market\.weight_cap", "one member may weigh more", "one member weighs less"),
     (r"market\.influence_cap", "one client may move a measure further", "one client may move a measure less"),
     (r"market\.history_days", "rounds look further back", "rounds look back less"),
@@ -52,6 +53,7 @@ _EFFECTS: Final[tuple[tuple[str, str, str], ...]] = (
 _ADDED: Final = (
     (r"purposes\.[^.]+\.epsilon", f"{_WEAKER}: something new may be summed", f"{_STRONGER}: no longer summed"),
     (r"members\.[^.]+\.identity_key", "joins", "leaves"),
+    (r"cosignatures", "members watch the log from now on", "nobody has to watch the log any longer"),
     (r"attestation\..+", "believed from now on", "no longer asked, or believed no longer"),
 )
 _OTHERWISE: Final = (

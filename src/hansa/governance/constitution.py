@@ -7,8 +7,9 @@ has signed it, and its file, are in `signed`; how one follows another is in `ame
 * `epoch` counts the federation's constitutions. Whatever is amended, the next one has the next epoch, because the
   set-up's keys and masks are bound to the digest: there is no amendment within an epoch.
 * `supersedes` is the digest of the constitution before; null in the first. The digests make a chain.
-* `attestation` is what members ask of the coordinator's machine (`identity.attestation.clause`). Where there is none,
-  the canonical bytes do not have the field, so that constitutions signed before it existed keep their digests.
+* `attestation` is what members ask of the coordinator's machine (`identity.attestation.clause`), `cosignatures` how
+  many members must have cosigned a checkpoint of the transparency log before a manifest in it is opened. Where there
+  is none, the canonical bytes do not have the field, so that constitutions signed before keep their digests.
 
 Derived, never stored: `quorum = floor((n + c) / 2) + 1` (two quorums share an honest member) and the decryption
 threshold `max(c + 1, quorum)`.
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
 
 SUM_LIMIT: Final = 2**44
 MAX_MEMBERS: Final = 100
-OPTIONAL: Final = frozenset({"attestation"})
+OPTIONAL: Final = frozenset({"attestation", "cosignatures"})
 """Clauses that the canonical bytes leave out where there are none."""
 SMALLEST_SHARE: Final = 0.5  # of a member's noise, in steps: below, the accounting of discrete noise does not hold
 _NAME = re.compile(r"[a-z0-9-]{1,40}")
@@ -148,6 +149,7 @@ class Constitution(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     deadlines: Deadlines
     supersedes: str | None = None
     attestation: AttestationClause | None = None
+    cosignatures: int | None = None
 
     @property
     def quorum(self) -> int:
@@ -227,6 +229,9 @@ def check(constitution: Constitution) -> None:
         <= members,
         "attempts: 1 to 10": 1 <= constitution.attempts <= 10,
         "reopenings: 0 to 10": 0 <= constitution.reopenings <= 10,
+        f"cosignatures: the quorum {constitution.quorum} to n={members}, or left out, "
+        f"got {constitution.cosignatures}": constitution.cosignatures is None
+        or constitution.quorum <= constitution.cosignatures <= members,
         "round: names a purpose that is not there, or a count below 1": all(
             line.purpose in constitution.purposes and line.count >= 1 for line in constitution.round
         ),

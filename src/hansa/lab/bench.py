@@ -166,6 +166,7 @@ def bench_constitution(
         round=(Sums(PURPOSE, 1),),
         schedule=Schedule("0 0 1 1 *", "UTC"),
         deadlines=Deadlines(*4 * (patience_seconds,)),
+        cosignatures=(members + colluders) // 2 + 1,
     )
     check(constitution)
     return constitution

@@ -30,6 +30,7 @@ from typing import IO, TYPE_CHECKING, Final
 
 from hansa.errors import HansaError, TransportError
 from hansa.federation.coordinator import CoordinatorNode
+from hansa.federation.coordinator_service import open_logbook
 from hansa.federation.nats_server import TETHER
 from hansa.federation.records import Records
 from hansa.federation.rules import limits_of
@@ -66,12 +67,14 @@ async def run_piped_coordinator(node: Node, *, sums: int) -> bool:
     """
     records = Records(node.records_path)
     federation = node.constitution.federation
+    logbook = open_logbook(node)
     coordinator = CoordinatorNode(
         epoch=node.epoch,
         limits=limits_of(node.constitution),
         signer=node.kit.signing_key,
         records=records,
         programme=(),
+        logbook=logbook,
     )
     transport = await PipeTransport.standard(node.kit.name, federation=federation)
     try:
@@ -80,6 +83,7 @@ async def run_piped_coordinator(node: Node, *, sums: int) -> bool:
         await transport.close()
         records.put(PEAK_FACT, peak_rss_bytes())
         records.close()
+        logbook.close()
     return not coordinator.is_failed
 
 
