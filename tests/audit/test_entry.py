@@ -69,9 +69,9 @@ def test_an_entry_is_a_dsse_envelope_of_an_in_toto_statement_in_canonical_json()
     assert signing_key("coordinator").sign(PAYLOAD_TYPE, payload) == raw, pae(PAYLOAD_TYPE, payload)
 
 
-@given(st.floats(1e-9, 1e9), st.floats(0, 1e-20))
-def test_numbers_are_written_as_another_implementation_writes_them(epsilon: float, table_delta: float) -> None:
-    charge = msgspec.structs.replace(example(ChargeLogged), epsilon=epsilon, table_delta=table_delta)
+@given(st.floats(0, 1e30))
+def test_numbers_are_written_as_another_implementation_writes_them(epsilon: float) -> None:
+    charge = msgspec.structs.replace(example(ChargeLogged), epsilon=epsilon)
     data = Statement({"a": digest("a")}, charge).to_bytes()
     assert rfc8785.dumps(json.loads(data)) == data
     assert Statement.parse(data).predicate == charge

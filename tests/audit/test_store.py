@@ -16,7 +16,8 @@ from audit_disks import KEY, ORIGIN, SCENARIOS, ForgetfulDisk, PointedDisk, entr
 from audit_keys import EdwardsKey
 from hansa.audit.checkpoint import Checkpoint, open_checkpoint, signed_checkpoint
 from hansa.audit.merkle import HASH_BYTES, leaf_hash, verify_inclusion
-from hansa.audit.store import LogStore, decode_bundle, encode_bundle, tile_path
+from hansa.audit.store import LogStore
+from hansa.audit.tiles import decode_bundle, encode_bundle, tile_path
 from hansa.errors import LogError, SignatureError, StoreError
 
 

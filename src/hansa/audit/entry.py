@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import msgspec
 
 from hansa.audit.statement import Statement
-from hansa.audit.store import MAX_ENTRY_BYTES
+from hansa.audit.tiles import MAX_ENTRY_BYTES
 from hansa.crypto.canonical import canonical
 from hansa.crypto.signature import parse_public, verify
 from hansa.errors import LogError, MessageError

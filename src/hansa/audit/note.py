@@ -289,6 +289,16 @@ class Note:
         return {key: key.verify(text, line.signature) for line in self.signatures for key in keys if line.is_of(key)}
 
 
+def origin_of(federation: str) -> str:
+    """Return the name of a federation's log: the origin of its checkpoints."""
+    return f"hansa/{federation}"
+
+
+def witness_name(federation: str, member: str) -> str:
+    """Return the name in signature lines of a member that witnesses its federation's log."""
+    return f"hansa/{federation}/{member}"
+
+
 def sign(text: str, signer: BytesSigner, *, name: str) -> SignatureLine:
     """Return a log's signature line on a text.
 

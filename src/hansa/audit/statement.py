@@ -142,7 +142,7 @@ class ChargeLogged(Predicate, frozen=True, forbid_unknown_fields=True):
     """A member charged a budget, or took a charge back of a session that can no longer be opened.
 
     `number` counts the member's changes of this budget (purpose and period) from 1; `before` and `after` are releases
-    charged in it. `epsilon` is what `after` comes to at the purpose's delta. The rest says how the noise is made.
+    charged in it. `epsilon` is what `after` comes to at the purpose's delta, with the noise that the rules ask for.
     """
 
     kind = "charge"
@@ -158,11 +158,6 @@ class ChargeLogged(Predicate, frozen=True, forbid_unknown_fields=True):
     releases: int
     after: int
     epsilon: float
-    noise_multiplier: float
-    share_sigma: float
-    shares: int
-    dimension: int
-    table_delta: float
 
 
 class AlertLogged(Predicate, frozen=True, forbid_unknown_fields=True):

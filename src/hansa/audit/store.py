@@ -33,7 +33,6 @@ from typing import TYPE_CHECKING, Final, Self
 from hansa.audit.checkpoint import Checkpoint, open_checkpoint, signed_checkpoint
 from hansa.audit.disk import PARTIAL, Disk
 from hansa.audit.merkle import (
-    HASH_BYTES,
     TILE_WIDTH,
     Frontier,
     TileTree,
@@ -42,6 +41,7 @@ from hansa.audit.merkle import (
     tile_width,
 )
 from hansa.audit.note import NoteKey
+from hansa.audit.tiles import TileFiles, encode_bundle, read_file, tile_path
 from hansa.errors import LogError, MessageError, StoreError
 
 if TYPE_CHECKING:
@@ -52,87 +52,10 @@ if TYPE_CHECKING:
     from hansa.audit.merkle import Tile
     from hansa.audit.note import BytesSigner, Note
 
-MAX_ENTRY_BYTES: Final = 0xFFFF
 HEAD: Final = "head"
 CHECKPOINT: Final = "checkpoint"
 LOCK: Final = "lock"
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
-
-
-def tile_path(level: int | str, number: int, width: int = TILE_WIDTH) -> str:
-    """Return a tile's path; of a bundle for level `entries`.
-
-    >>> tile_path(0, 1234067, 8)
-    'tile/0/x001/x234/067.p/8'
-    """
-    groups = [f"{number % 1000:03}"]
-    while number := number // 1000:
-        groups.insert(0, f"x{number % 1000:03}")
-    suffix = "" if width == TILE_WIDTH else f".p/{width}"
-    return f"tile/{level}/{'/'.join(groups)}{suffix}"
-
-
-def encode_bundle(entries: Sequence[bytes]) -> bytes:
-    """Return entries each after its length.
-
-    Raises:
-        LogError: An entry is too long.
-    """
-    for entry in entries:
-        if len(entry) > MAX_ENTRY_BYTES:
-            raise LogError(
-                f"an entry of {len(entry)} bytes; a log takes at most {MAX_ENTRY_BYTES}: log its hash, or divide it"
-            )
-    return b"".join([piece for entry in entries for piece in (len(entry).to_bytes(2, "big"), entry)])
-
-
-def decode_bundle(data: bytes) -> list[bytes]:
-    """Return the entries of a bundle.
-
-    Raises:
-        LogError: The bytes end within an entry.
-    """
-    entries: list[bytes] = []
-    place = 0
-    while place < len(data):
-        start = place + 2
-        place = start + int.from_bytes(data[place:start], "big")
-        if start > len(data) or place > len(data):
-            raise LogError(f"a bundle of {len(data)} bytes ends within entry {len(entries)}; restore it")
-        entries.append(data[start:place])
-    return entries
-
-
-class TileFiles:
-    """The tiles and bundles of a log in a directory, for whoever reads: each in the form that the head asks for."""
-
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
-
-    def tile(self, level: int, number: int, width: int) -> bytes:
-        """Return a tile.
-
-        Raises:
-            StoreError: The file is missing or of another length.
-        """
-        path = tile_path(level, number, width)
-        data = _read(self.directory / path)
-        if len(data) != HASH_BYTES * width:
-            raise StoreError(f"log: {path}: expected {width} hashes, got {len(data)} bytes; restore it from a copy")
-        return data
-
-    def bundle(self, number: int, width: int) -> list[bytes]:
-        """Return the entries of a bundle.
-
-        Raises:
-            StoreError: The file is missing or holds fewer or more.
-            LogError: It is damaged.
-        """
-        path = tile_path("entries", number, width)
-        entries = decode_bundle(_read(self.directory / path))
-        if len(entries) != width:
-            raise StoreError(f"log: {path}: expected {width} entries, got {len(entries)}; restore it from a copy")
-        return entries
 
 
 class LogStore:
@@ -270,7 +193,14 @@ class LogStore:
     def published(self, size: int) -> bytes | None:
         """Return the published checkpoint of a size, or None."""
         path = self.directory / _checkpoint_path(size)
-        return _read(path) if path.exists() else None
+        return read_file(path) if path.exists() else None
+
+    def published_sizes(self, least: int = 0) -> list[int]:
+        """Return the sizes of all published checkpoints of at least so many entries, in order."""
+        root = self.directory / "checkpoint-at"
+        found = (path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file())
+        sizes = (int(name.replace("x", "").replace("/", "")) for name in found if not name.endswith(PARTIAL))
+        return sorted(size for size in sizes if size >= least)
 
     def entry(self, index: int) -> bytes:
         """Return an entry.
@@ -331,7 +261,7 @@ class LogStore:
     def _open(self) -> tuple[Note, Frontier]:
         path = self.directory / HEAD
         try:
-            opened = open_checkpoint(_read(path), log=self.key)
+            opened = open_checkpoint(read_file(path), log=self.key)
         except MessageError as error:
             raise StoreError(f"log: {path}: {error}; restore the log from a copy") from error
         frontier = Frontier.of(self.files, opened.checkpoint.size)
@@ -352,7 +282,7 @@ class LogStore:
         path = self.directory / CHECKPOINT
         if not path.exists():
             return 0
-        size = open_checkpoint(_read(path), log=self.key).checkpoint.size
+        size = open_checkpoint(read_file(path), log=self.key).checkpoint.size
         if size > self.size:
             raise StoreError(
                 f"log: it has {self.size} entries, but has published {size}: it was set back; restore the newer copy"
@@ -369,13 +299,6 @@ def _partial_paths(size: int) -> set[str]:
     if size % TILE_WIDTH:
         found.add(tile_path("entries", size // TILE_WIDTH, size % TILE_WIDTH))
     return found
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise StoreError(f"log: cannot read {path}: {error.strerror}; restore it from a copy") from error
 
 
 def _lock(directory: Path) -> int:

@@ -24,6 +24,7 @@ from hansa.cli import (
     ripple,
     server,
     show,
+    verify,
 )
 from hansa.errors import HansaError
 
@@ -49,6 +50,7 @@ app.command("replay")(replay.replay)
 app.command("ripple")(ripple.ripple)
 app.command("run")(alliance.run)
 app.command("status")(show.status)
+app.command("verify")(verify.verify)
 app.command("watch")(show.watch)
 # asyncio says so whenever a server ends a TLS stream first; the stream is closed in order all the same.
 _TLS_END: Final = "returning true from eof_received() has no effect when using ssl"

@@ -257,6 +257,11 @@ class SecureSum:
         """Return the cohort members whose seeds towards dropped peers are not here yet."""
         return self._recovery.missing()
 
+    @property
+    def seeds(self) -> Mapping[str, Mapping[str, bytes]]:
+        """Seeds of the masks that are left in the sum, by cohort member and dropped peer; public once it is opened."""
+        return self._recovery.seeds
+
     def recover(self) -> Recover:
         """Return the request for shares of those that are missing."""
         cohort = self._require_cohort()
