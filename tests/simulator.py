@@ -16,6 +16,7 @@ from hansa.lab.simulation import (
     request,
     signing_key,
     vector,
+    witnessed,
 )
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ __all__ = [
     "request",
     "signing_key",
     "vector",
+    "witnessed",
 ]
 
 

@@ -98,7 +98,7 @@ def constitution_of(
         minimum_cohort=least if draft.minimum_cohort is None else draft.minimum_cohort,
         attempts=draft.attempts,
         reopenings=draft.reopenings,
-        cosignatures=(members + colluders) // 2 + 1 if draft.cosignatures is None else draft.cosignatures or None,
+        cosignatures=(len(members) + colluders) // 2 + 1 if draft.cosignatures is None else draft.cosignatures or None,
         market=draft.market,
         purposes=_purposes(draft),
         round=(Sums("census", 1), Sums("state", 1), Sums("gram", 1), *_training(draft)),

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from hansa.lab.simulation import SECOND, limits, purpose, request
+from hansa.lab.simulation import SECOND, limits, purpose, request, witnessed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -107,7 +107,7 @@ def draw_plan(seed: int, run: int) -> Plan:
         "gram": _purpose(rng, exchanges=3),
         "state": _purpose(rng, exchanges=2),
     }
-    rules = limits(members, colluders, **purposes)
+    rules = witnessed(limits(members, colluders, **purposes))
     names = [("gram", "state")[int(rng.integers(2))] for _ in range(int(rng.integers(2, 5)))]
     programme = tuple(request(place, name) for place, name in enumerate(names))
     liars = tuple(sorted(str(name) for name in rng.choice(rules.members, colluders, replace=False)))

@@ -11,7 +11,7 @@ Does NOT guarantee: anything about the network engine, real clocks, or processes
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -78,7 +78,7 @@ def purpose(**changes: object) -> PurposeLimit:
 
 
 def limits(members: int = 5, colluders: int = 1, **purposes: PurposeLimit) -> Limits:
-    """Return the limits of a federation of members `m0`, `m1` and so on; a quorum cosigns the log by default."""
+    """Return the limits of a federation of members `m0`, `m1` and so on."""
     names = tuple(f"m{place}" for place in range(members))
     quorum = (members + colluders) // 2 + 1
     return Limits(
@@ -98,8 +98,12 @@ def limits(members: int = 5, colluders: int = 1, **purposes: PurposeLimit) -> Li
         upload_ns=10 * SECOND,
         agree_ns=10 * SECOND,
         open_ns=10 * SECOND,
-        cosignatures=quorum,
     )
+
+
+def witnessed(rules: Limits) -> Limits:
+    """Return limits under which a quorum has to cosign the log before a sum is opened."""
+    return replace(rules, cosignatures=rules.quorum)
 
 
 def request(position: int = 0, name: str = "gram", *, round_: int = 1, bars: int = 1) -> Request:
@@ -147,7 +151,7 @@ class Simulation:
     """
 
     directory: Path
-    limits: Limits = field(default_factory=limits)
+    limits: Limits = field(default_factory=lambda: witnessed(limits()))
     programme: list[Request] = field(default_factory=lambda: [request()])
     statistic: Callable[[str], Vectors] = field(default=lambda name: Vectors(lambda m: vector(name, m.length)))
     silent: set[str] = field(default_factory=set)
