@@ -25,7 +25,7 @@ from hansa.federation.epoch_setup import CoordinatorEpoch
 from hansa.federation.logbook import log_session
 from hansa.federation.own_envelopes import Outgoing, OwnEnvelopes
 from hansa.federation.running_sum import Request, RunningSum, is_aside, manifest_for
-from hansa.federation.transport import Channel, Message, Subject
+from hansa.federation.transport import Channel, Message, Subject, forward
 from hansa.protocol.listing import SETUP_STEPS
 from hansa.protocol.messages import (
     Call,
@@ -145,7 +145,7 @@ class CoordinatorNode:
     def handle(self, message: Message) -> None:
         """Take in one message of either channel."""
         subject = message.subject
-        if subject.epoch != self._epoch_label:
+        if subject.epoch != self._epoch_label and subject.step != "logged":  # one log goes through all epochs
             return
         try:
             if subject.step in SETUP_STEPS:
@@ -159,8 +159,8 @@ class CoordinatorNode:
             else:
                 self._on_inbox(message)
         except HansaError as error:
-            reason = f"{subject.sender}: {type(error).__name__}: {error}"
-            self._records.note(message.time_ns, subject.session, subject.step, reason)
+            why = f"{subject.sender}: {type(error).__name__}: {error}"
+            self._records.note(message.time_ns, subject.session, subject.step, why)
 
     def advance(self, now_ns: int) -> list[Outgoing]:
         """Return what is to be published now as (session, step, body); each at most once a life."""
@@ -173,9 +173,12 @@ class CoordinatorNode:
             is_attested = self._attestation is None or not self._attestation.is_awaited
             outgoing += self._start(now_ns) if is_attested else []
             for session, running in self._running.items():
-                if self._logbook is not None and self._limits.cosignatures:
-                    running.sum.checkpoint = running.sum.checkpoint or self._logbook.checkpoint_with(running.sum.digest)
-                outgoing += [self._own.say(session, step, payload) for step, payload in running.drive(now_ns)]
+                if self._logbook is not None:
+                    self._logbook.certify(running.sum)
+                for step, payload in running.drive(now_ns):
+                    outgoing.append(self._own.say(session, step, payload))
+                    if step == "result":
+                        self._enter(Said(*outgoing[-1], now_ns), payload, running)
                 for reason in running.take_notes():
                     self._records.note(now_ns, session, "open", reason)
         logged = self._logbook and self._logbook.say()
@@ -207,7 +210,7 @@ class CoordinatorNode:
         heads = [await transport.head(channel) for channel in (Channel.BOARD, Channel.INBOX)]
         board = await self._replay(transport.board(), heads[0])
         inbox = await self._replay(transport.inbox(), heads[1])
-        readers = [asyncio.create_task(_forward(stream, queue)) for stream in (board, inbox)]
+        readers = [asyncio.create_task(forward(stream, queue)) for stream in (board, inbox)]
         try:
             while not self._is_over(planner, clock()):
                 await asyncio.gather(*(self._publish(transport, *said) for said in self.advance(clock())))
@@ -245,10 +248,10 @@ class CoordinatorNode:
                     break
         return stream
 
-    def _enter(self, session: str, step: str, body: bytes, payload: Payload, time_ns: int) -> None:
+    def _enter(self, said: Said, payload: Payload, running: RunningSum | None = None) -> None:
         """Append the entries of a message of ours to the log."""
         if self._logbook is not None:
-            self._logbook.enter_message(Said(session, step, body, time_ns), payload, epoch_id=self._epoch.epoch_id)
+            self._logbook.enter_message(said, payload, epoch_id=self._epoch.epoch_id, running=running)
 
     def _on_setup(self, message: Message) -> None:
         self._epoch.handle(message)
@@ -268,17 +271,17 @@ class CoordinatorNode:
         step, session = message.subject.step, message.subject.session
         if step == "announce":
             manifest = self._own.read(message, Manifest)
-            self._enter(session, step, message.body, manifest, message.time_ns)
+            self._enter(Said(session, step, message.body, message.time_ns), manifest)
             self._note_manifest(manifest, message.time_ns)
             return
         running = self._running.get(session)
         if running is None:
             return
-        members = len(self._limits.members)
+        members, said = len(self._limits.members), Said(session, step, message.body, message.time_ns)
         if step == "cohort":
             cohort = self._own.read(message, Cohort)
             running.sum.note_cohort(cohort)
-            self._enter(session, step, message.body, cohort, message.time_ns)
+            self._enter(said, cohort, running)
         elif step.startswith("call"):
             running.sum.note_call(self._own.read(message, Call, limit=call_limit(members)))
         elif step == "recover":
@@ -287,12 +290,12 @@ class CoordinatorNode:
             limit = result_limit(running.sum.manifest, self._limits)
             result = self._own.read(message, Result, limit=limit)
             self._note_result(running, result, message.time_ns)
-            self._enter(session, step, message.body, result, message.time_ns)
+            self._enter(said, result, running)
             return
         elif step == "died":
             died = self._own.read(message, Died)
             self._note_death(running, died, message.time_ns)
-            self._enter(session, step, message.body, died, message.time_ns)
+            self._enter(said, died, running)
             return
         else:
             return
@@ -362,8 +365,10 @@ class CoordinatorNode:
             running.sum.add_agreement(subject.sender, message.body)
         elif subject.step.startswith("open"):
             running.sum.add_opening(subject.sender, message.body)
+            running.note_answer(subject.step, subject.sender, message.body)
         elif subject.step == "shares":
             running.sum.add_shares(subject.sender, message.body)
+            running.note_answer(subject.step, subject.sender, message.body)
 
     def _start(self, now_ns: int) -> list[Outgoing]:
         """Announce the sums that may begin beside those that run."""
@@ -388,10 +393,5 @@ class CoordinatorNode:
             if (manifest.session, "announce") not in self._said:
                 self._early.setdefault(manifest.session, [])
                 outgoing.append(self._own.say(manifest.session, "announce", manifest))
-                self._enter(*outgoing[-1], manifest, now_ns)
+                self._enter(Said(*outgoing[-1], now_ns), manifest)
         return outgoing
-
-
-async def _forward(stream: AsyncGenerator[Message], queue: asyncio.Queue[Message]) -> None:
-    async for message in stream:
-        await queue.put(message)

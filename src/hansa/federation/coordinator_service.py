@@ -8,11 +8,11 @@ import logging
 import time
 from typing import TYPE_CHECKING, Final
 
+from hansa.audit.note import origin_of
 from hansa.audit.store import LogStore
 from hansa.errors import TransportError
 from hansa.federation.coordinator import CoordinatorNode, Planner
 from hansa.federation.entries import constitution_entry
-from hansa.federation.log_view import log_origin
 from hansa.federation.logbook import Logbook
 from hansa.federation.nats_server import NatsServer, ServerOptions
 from hansa.federation.node import SERVER_PATIENCE_SECONDS, connect, keep_tls_renewed, write_anchors
@@ -79,13 +79,13 @@ async def run_coordinator(
 
 
 def open_logbook(node: Node) -> Logbook:
-    """Return the epoch's transparency log, begun with the constitution if it is new.
+    """Return the transparency log; the constitution becomes an entry with the next checkpoint if it is none.
 
     Raises:
         StoreError: Another process has it open, or it is damaged.
     """
     limits, signer = limits_of(node.constitution), node.kit.signing_key
-    store = LogStore(node.log, origin=log_origin(limits, node.epoch), signer=signer)
+    store = LogStore(node.log, origin=origin_of(limits.federation), signer=signer)
     logbook = Logbook(store, limits=limits, signer=signer)
     logbook.enter(constitution_entry(node.constitution, time_ns=time.time_ns(), signer=signer))
     return logbook

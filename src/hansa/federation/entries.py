@@ -2,7 +2,7 @@
 
 | message | statements |
 |---|---|
-| (the epoch's first entry) | constitution |
+| (before an epoch's first message) | constitution |
 | epoch | epoch |
 | announce | manifest |
 | cohort | cohort, ciphertexts |
@@ -10,40 +10,38 @@
 | died | death |
 | submit | charge, egress, alert, node-audit: signed by the member |
 
-An entry's identity is its kind and the hashes that it is about: said again after a restart, at another time or with
+A manifest and a result are entries before they are published, all else once the board has it. An entry's identity is
+its kind and the hashes that it is about: said again after a restart, at another time or with
 another signature, it is the same entry.
 """
 
 from __future__ import annotations
 
+import base64
+import binascii
 import hashlib
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+import msgspec
+
 from hansa.audit.entry import open_entry, seal_entry
-from hansa.audit.statement import (
-    CiphertextsLogged,
-    CohortLogged,
-    ConstitutionLogged,
-    DeathLogged,
-    EpochLogged,
-    ManifestLogged,
-    ResultLogged,
-    Statement,
-)
+from hansa.audit.statement import ConstitutionLogged, ManifestLogged, Statement
+from hansa.errors import MessageError
+from hansa.federation.logged import agreed, announced, begun, died, opened
 from hansa.protocol.messages import Cohort, Died, Epoch, Manifest, Result
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
-    from hansa.audit.statement import Predicate
     from hansa.crypto.signature import Signer
     from hansa.governance.constitution import Constitution
     from hansa.protocol.messages import Payload
+    from hansa.protocol.verification import Address
 
 NS: Final = 1_000_000_000
+ANSWERS: Final = ("open", "shares")
 SUBMITTED: Final = frozenset({"charge", "egress", "alert", "node-audit"})
 """Kinds of statement that a member may submit, about itself or, in an audit, about another."""
-MAX_REASON: Final = 500
 
 
 class Said(NamedTuple):
@@ -56,8 +54,12 @@ class Said(NamedTuple):
 
 
 def identity_of(statement: Statement) -> bytes:
-    """Return the hash of a statement's kind and subjects."""
-    subjects = "|".join(f"{name}={digest.hex()}" for name, digest in sorted(statement.subjects.items()))
+    """Return the hash of a statement's kind and subjects, the answers that opened a sum aside.
+
+    After a restart a result is read back before the answers to its calls are.
+    """
+    own = {name: digest for name, digest in statement.subjects.items() if not name.startswith(ANSWERS)}
+    subjects = "|".join(f"{name}={digest.hex()}" for name, digest in sorted(own.items()))
     return hashlib.sha256(f"{statement.predicate.kind}|{subjects}".encode()).digest()
 
 
@@ -68,7 +70,7 @@ def manifest_of(statement: Statement) -> bytes | None:
 
 
 def constitution_entry(constitution: Constitution, *, time_ns: int, signer: Signer) -> bytes:
-    """Return the first entry of an epoch's log."""
+    """Return the entry with which an epoch begins."""
     digest = constitution.digest()
     said = ConstitutionLogged(
         time=time_ns // NS, constitution=digest, epoch=constitution.epoch, supersedes=constitution.supersedes
@@ -78,73 +80,43 @@ def constitution_entry(constitution: Constitution, *, time_ns: int, signer: Sign
 
 
 def message_entries(
-    said: Said, payload: Payload, *, constitution: str, epoch_id: bytes | None, party: str, signer: Signer
+    said: Said,
+    payload: Payload,
+    *,
+    manifest: Manifest | None = None,
+    answers: Mapping[Address, bytes] | None = None,
+    constitution: str,
+    epoch_id: bytes | None,
+    party: str,
+    signer: Signer,
 ) -> list[bytes]:
     """Return the entries of a message of the coordinator's; none for a message that decides nothing.
 
     Args:
         said: The message.
         payload: What it says.
+        manifest: Of its session, if it has one.
+        answers: SHA-256 of the openings and shares of its session, by step and sender.
         constitution: Digest of the constitution.
         epoch_id: The epoch's id, None while it is not set up.
         party: The coordinator.
         signer: Its identity key.
     """
-    own = {f"{said.step}/{party}": hashlib.sha256(said.body).digest()}
-    statements = _statements(said, payload, own, constitution=constitution, epoch_id=epoch_id)
-    return [seal_entry(statement, party=party, signer=signer) for statement in statements]
-
-
-def _statements(
-    said: Said, payload: Payload, own: dict[str, bytes], *, constitution: str, epoch_id: bytes | None
-) -> Iterator[Statement]:
-    time, session = said.time_ns // NS, said.session
-    predicate: Predicate
+    time = said.time_ns // NS
+    statements: list[Statement] = []
     if isinstance(payload, Manifest):
-        predicate = ManifestLogged(
-            time=time,
-            session=session,
-            epoch=payload.epoch,
-            round=payload.round,
-            purpose=payload.purpose,
-            length=payload.length,
-            span_start=payload.span_start_ns // NS,
-            span_end=payload.span_end_ns // NS,
-            participants=payload.participants,
-            constitution=payload.constitution,
-            manifest=payload.digest().hex(),
-        )
-        yield Statement(own, predicate)
-    elif isinstance(payload, Cohort):
-        manifest, root = payload.manifest.hex(), payload.root().hex()
-        predicate = CohortLogged(time=time, session=session, manifest=manifest, root=root, members=payload.members)
-        yield Statement(own, predicate)
-        uploads = dict(zip([f"upload/{name}" for name in payload.members], payload.uploads, strict=True))
-        yield Statement(uploads, CiphertextsLogged(time=time, session=session, manifest=manifest, root=root))
-    elif isinstance(payload, Result):
-        predicate = ResultLogged(
-            time=time,
-            session=session,
-            manifest=payload.manifest.hex(),
-            root=payload.root.hex(),
-            call=payload.number,
-            members=payload.members,
-            sum=hashlib.sha256(payload.steps).hexdigest(),
-        )
-        yield Statement(own, predicate)
+        statements = [announced(said.body, payload, coordinator=party, time=time)]
+    elif isinstance(payload, Cohort) and manifest is not None:
+        statements = agreed(said.body, payload, manifest, coordinator=party, time=time)
+    elif isinstance(payload, Result) and manifest is not None:
+        statements = [opened(said.body, payload, manifest, answers=answers or {}, coordinator=party, time=time)]
     elif isinstance(payload, Died):
-        reason = payload.reason[:MAX_REASON]
-        yield Statement(own, DeathLogged(time=time, session=session, manifest=payload.manifest.hex(), reason=reason))
+        statements = [died(said.body, payload, session=said.session, coordinator=party, time=time)]
     elif isinstance(payload, Epoch):
-        setups = dict(zip([f"setup/{name}" for name in payload.members], payload.setups, strict=True))
-        predicate = EpochLogged(
-            time=time,
-            epoch=payload.epoch,
-            epoch_id=(epoch_id or b"").hex(),
-            members=payload.members,
-            constitution=constitution,
-        )
-        yield Statement(own | setups, predicate)
+        statements = [
+            begun(said.body, payload, epoch_id=epoch_id, constitution=constitution, coordinator=party, time=time)
+        ]
+    return [seal_entry(statement, party=party, signer=signer) for statement in statements]
 
 
 def read_entry(entry: bytes, *, keys: Mapping[str, str]) -> Statement:
@@ -155,3 +127,16 @@ def read_entry(entry: bytes, *, keys: Mapping[str, str]) -> Statement:
         SignatureError: The signature does not hold.
     """
     return open_entry(entry, keys=keys).statement
+
+
+def peek(entry: bytes) -> Statement:
+    """Return the statement of an entry whose signature was verified before it was appended, maybe by a key now gone.
+
+    Raises:
+        MessageError: It is malformed.
+    """
+    try:
+        payload = base64.b64decode(msgspec.json.decode(entry)["payload"], validate=True)
+    except (msgspec.DecodeError, binascii.Error, ValueError, KeyError, TypeError) as error:
+        raise MessageError(f"entry: not a DSSE envelope: {error}") from error
+    return Statement.parse(payload)

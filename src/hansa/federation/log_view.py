@@ -2,7 +2,7 @@
 
 The coordinator publishes each new checkpoint with every entry since the one before, so a member reads the whole log:
 its witness hashes the entries, compares the root, cosigns, and names what does not continue the log; and the member
-knows in which entry each manifest is. Every epoch has a log of its own, whose first entry is its constitution.
+knows in which entry each manifest is. One log goes through all epochs; another key of the coordinator begins another.
 
 After a restart the board is read again from its beginning; what it says up to the newest checkpoint that this member
 cosigned must lead to that checkpoint.
@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Final
 from hansa.audit.checkpoint import Checkpoint, open_checkpoint
 from hansa.audit.entry import open_entry
 from hansa.audit.merkle import HASH_BYTES, TILE_WIDTH, leaf_hashes
-from hansa.audit.note import Note, NoteKey
+from hansa.audit.note import Note, NoteKey, origin_of, witness_name
 from hansa.audit.witness import Fault, Witness
 from hansa.errors import HansaError, LogError, MessageError, RefusedError
 from hansa.federation.entries import manifest_of
@@ -40,19 +40,17 @@ LOGGED_BYTES: Final = 32 << 20
 MAX_LINE_BYTES: Final = 1024
 
 
-def log_origin(limits: Limits, epoch: str) -> str:
-    """Return the name of an epoch's log."""
-    return f"hansa/{limits.federation}/{epoch}"
-
-
-def log_key(limits: Limits, epoch: str) -> NoteKey:
-    """Return the key of an epoch's log: the coordinator's, under the log's own name."""
-    return NoteKey.of(log_origin(limits, epoch), limits.keys[limits.coordinator], is_cosignature=False)
+def log_key(limits: Limits) -> NoteKey:
+    """Return the key of a federation's log: the coordinator's, under the log's name."""
+    return NoteKey.of(origin_of(limits.federation), limits.keys[limits.coordinator], is_cosignature=False)
 
 
 def witness_keys(limits: Limits) -> dict[str, NoteKey]:
     """Return the members' keys for cosignatures, by member."""
-    return {name: NoteKey.of(name, limits.keys[name], is_cosignature=True) for name in limits.members}
+    return {
+        name: NoteKey.of(witness_name(limits.federation, name), limits.keys[name], is_cosignature=True)
+        for name in limits.members
+    }
 
 
 class LogView:
@@ -60,7 +58,6 @@ class LogView:
 
     Args:
         name: The member.
-        epoch: Label of the epoch.
         limits: The constitution's limits.
         signer: The member's identity key.
         store: The member's durable facts.
@@ -71,14 +68,20 @@ class LogView:
     """
 
     def __init__(
-        self, name: str, *, epoch: str, limits: Limits, signer: Signer, store: MemberStore, clock: Callable[[], int]
+        self, name: str, *, limits: Limits, signer: Signer, store: MemberStore, clock: Callable[[], int]
     ) -> None:
         self._name = name
         self._limits = limits
-        self._log = log_key(limits, epoch)
+        self._log = log_key(limits)
         self._witnesses = [*witness_keys(limits).values()]
         self._memory = StoreMemory(self._log.name, store)
-        self._witness = Witness(name, signer=signer, log=self._log, memory=self._memory, clock=_Seconds(clock))
+        self._witness = Witness(
+            witness_name(limits.federation, name),
+            signer=signer,
+            log=self._log,
+            memory=self._memory,
+            clock=_Seconds(clock),
+        )
         self.size = 0  # entries read since the start
         self._manifests: dict[bytes, int] = {}  # digest of a manifest: index of its entry
 

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Final
 
 from hansa.audit.checkpoint import Checkpoint, signed_checkpoint
 from hansa.audit.note import Note
-from hansa.audit.store import MAX_ENTRY_BYTES
+from hansa.audit.tiles import MAX_ENTRY_BYTES
 from hansa.errors import MessageError, RefusedError
-from hansa.federation.entries import SUBMITTED, Said, identity_of, manifest_of, message_entries, read_entry
+from hansa.federation.entries import SUBMITTED, Said, identity_of, manifest_of, message_entries, peek, read_entry
 from hansa.federation.log_view import LOGGED_BYTES, check_line, witness_keys
 from hansa.protocol.messages import Epoch, Logged
 
@@ -27,9 +27,11 @@ if TYPE_CHECKING:
     from hansa.audit.store import LogStore
     from hansa.crypto.signature import Signer
     from hansa.federation.own_envelopes import OwnEnvelopes
+    from hansa.federation.running_sum import RunningSum
     from hansa.federation.transport import Message
     from hansa.protocol.limits import Limits
     from hansa.protocol.messages import Payload
+    from hansa.protocol.secure_sum import SecureSum
 
 KEPT: Final = 64  # checkpoints whose cosignatures are still taken
 ENTRIES: Final = 4096  # at most, in one message
@@ -63,9 +65,9 @@ class Logbook:
         self._notes: dict[int, Note] = {}
         self._lines: dict[int, dict[str, SignatureLine]] = {}
         self._witnessed: tuple[int, bytes] = (0, b"")  # size and note of the newest with enough cosignatures
-        self._unkept: Note | None = None  # the same with all cosignatures so far, not yet on disk
+        self._unkept: dict[int, Note] = {}  # with enough cosignatures, not yet on disk
         for index, entry in enumerate(store.entries()):
-            self._index(index, read_entry(entry, keys=limits.keys))
+            self._index(index, peek(entry))
 
     def enter(self, *entries: bytes) -> None:
         """Append entries with the next checkpoint, unless the log has them.
@@ -81,12 +83,16 @@ class Logbook:
                 self._known.add(identity)
                 self._waiting.append((entry, statement))
 
-    def enter_message(self, said: Said, payload: Payload, *, epoch_id: bytes | None) -> None:
-        """Append the entries of a message of the coordinator's, if it decides anything."""
+    def enter_message(
+        self, said: Said, payload: Payload, *, epoch_id: bytes | None, running: RunningSum | None = None
+    ) -> None:
+        """Append the entries of a message of the coordinator's, if it decides anything; `running` is its session."""
         limits = self._limits
         entries = message_entries(
             said,
             payload,
+            manifest=None if running is None else running.sum.manifest,
+            answers=None if running is None else running.answers,
             constitution=limits.constitution,
             epoch_id=epoch_id,
             party=limits.coordinator,
@@ -164,7 +170,7 @@ class Logbook:
         self.enter(entry)
 
     def _add_cosignature(self, sender: str, session: str, body: bytes) -> None:
-        """Note a member's cosignature; those on checkpoints long past are ignored.
+        """Note a member's cosignature; those on checkpoints long past, or of members twice, are ignored.
 
         Raises:
             MessageError: It is malformed.
@@ -175,7 +181,7 @@ class Logbook:
         if key is None:
             raise RefusedError(f"cosignature: {sender} is not a member")
         size = next((size for size in self._notes if session == f"log-{size}"), 0)
-        if size < self._witnessed[0] or size not in self._notes or sender in self._lines[size]:
+        if size not in self._notes or sender in self._lines[size]:
             return
         note = self._notes[size]
         line = check_line(body, sender=sender, text=note.text, key=key).signatures[0]
@@ -183,9 +189,9 @@ class Logbook:
         lines = [self._lines[size][name] for name in sorted(self._lines[size])]
         if len(lines) < max(self._limits.cosignatures, 1):
             return
-        self._unkept = note.with_signatures(lines)
+        self._unkept[size] = note.with_signatures(lines)
         if size > self._witnessed[0]:
-            self._witnessed = (size, self._unkept.to_bytes())
+            self._witnessed = (size, self._unkept[size].to_bytes())
 
     def close(self) -> None:
         """Write what is worth keeping and let another process append.
@@ -199,14 +205,13 @@ class Logbook:
             self.store.close()
 
     def keep(self) -> None:
-        """Write the newest cosigned checkpoint to disk, for whoever reads the log there; for moments of idleness.
+        """Write the cosigned checkpoints to disk, for whoever reads the log there; for moments of idleness.
 
         Raises:
             StoreError: The disk refuses.
         """
-        if self._unkept is not None:
-            self.store.publish(self._unkept)
-            self._unkept = None
+        for size in sorted(self._unkept):
+            self.store.publish(self._unkept.pop(size))
 
     @property
     def is_settled(self) -> bool:
@@ -214,11 +219,12 @@ class Logbook:
         is_read = not self._waiting and self._said == self.store.size
         return is_read and (not self._limits.cosignatures or self._witnessed[0] == self._said)
 
-    def checkpoint_with(self, manifest: bytes) -> bytes:
-        """Return the newest cosigned checkpoint if it holds the manifest with this digest, else nothing."""
+    def certify(self, running: SecureSum) -> None:
+        """Give a sum the newest cosigned checkpoint if that holds its manifest, and the constitution asks for one."""
         size, note = self._witnessed
-        index = self._manifests.get(manifest)
-        return note if index is not None and index < size else b""
+        index = self._manifests.get(running.digest)
+        if self._limits.cosignatures and not running.checkpoint and index is not None and index < size:
+            running.checkpoint = note
 
     def _index(self, index: int, statement: Statement) -> None:
         self._known.add(identity_of(statement))

@@ -14,6 +14,8 @@ from hansa.audit.statement import (
     ChargeLogged,
     CiphertextsLogged,
     CohortLogged,
+    DeathLogged,
+    EpochLogged,
     ManifestLogged,
     ResultLogged,
     Statement,
@@ -26,10 +28,11 @@ if TYPE_CHECKING:
     from typing import Literal
 
     from hansa.protocol.limits import Limits
-    from hansa.protocol.messages import Call, Cohort, Manifest, Result
+    from hansa.protocol.messages import Call, Cohort, Died, Epoch, Manifest, Result
     from hansa.protocol.verification import Address
 
 _NS = 1_000_000_000
+MAX_REASON = 500
 
 
 def announced(body: bytes, manifest: Manifest, *, coordinator: str, time: int) -> Statement:
@@ -81,7 +84,7 @@ def opened(
         body: The result's envelope.
         result: What it says.
         manifest: Of the session.
-        answers: Envelopes of openings and shares by step and sender.
+        answers: SHA-256 of the envelopes of openings and shares, by step and sender.
         coordinator: Who sent the result.
         time: Seconds UTC.
     """
@@ -94,8 +97,39 @@ def opened(
         members=result.members,
         sum=_sha256(result.steps).hex(),
     )
-    subjects = {f"{step}/{sender}": _sha256(answer) for (step, sender), answer in answers.items()}
+    subjects = {f"{step}/{sender}": digest for (step, sender), digest in answers.items()}
     return Statement({f"result/{coordinator}": _sha256(body), **subjects}, said)
+
+
+def died(body: bytes, notice: Died, *, session: str, coordinator: str, time: int) -> Statement:
+    """Return the statement that a session ended without opening anything."""
+    reason = notice.reason[:MAX_REASON]
+    said = DeathLogged(time=time, session=session, manifest=notice.manifest.hex(), reason=reason)
+    return Statement({f"died/{coordinator}": _sha256(body)}, said)
+
+
+def begun(
+    body: bytes, listing: Epoch, *, epoch_id: bytes | None, constitution: str, coordinator: str, time: int
+) -> Statement:
+    """Return the statement that an epoch came up under a list of who set up.
+
+    Args:
+        body: The list's envelope.
+        listing: What it says.
+        epoch_id: The id that the set-up led to.
+        constitution: Digest of the constitution.
+        coordinator: Who sent it.
+        time: Seconds UTC.
+    """
+    said = EpochLogged(
+        time=time,
+        epoch=listing.epoch,
+        epoch_id=(epoch_id or b"").hex(),
+        members=listing.members,
+        constitution=constitution,
+    )
+    setups = {f"setup/{name}": digest for name, digest in zip(listing.members, listing.setups, strict=True)}
+    return Statement({f"epoch/{coordinator}": _sha256(body), **setups}, said)
 
 
 def charged(

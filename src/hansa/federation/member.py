@@ -24,7 +24,7 @@ from hansa.errors import (
 )
 from hansa.federation.log_view import LogView
 from hansa.federation.readding import Readding
-from hansa.federation.transport import Message, Subject
+from hansa.federation.transport import Message, Subject, forward
 from hansa.protocol.closing import Closures
 from hansa.protocol.epoch import MemberEpoch, Outgoing
 from hansa.protocol.kept_signatures import with_kept_signatures
@@ -35,7 +35,7 @@ from hansa.protocol.privacy import epsilon
 from hansa.protocol.session import Aggregate, Door, MemberSession, call_step, facts_label
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Iterable, Iterator
+    from collections.abc import Iterable, Iterator
 
     from hansa.crypto.signature import Signer
     from hansa.federation.attesting import Attesting
@@ -104,7 +104,7 @@ class MemberNode:
         self._sessions: dict[str, MemberSession] = {}
         self._ended: set[str] = set()
         self._closures = Closures(limits)
-        self.log = LogView(name, epoch=epoch, limits=limits, signer=signer, store=store, clock=clock)
+        self.log = LogView(name, limits=limits, signer=signer, store=store, clock=clock)
         self._attesting = attesting
         self.readding = Readding(name, limits=limits, facts=store, records=records, clock=clock)
         self._handlers: dict[str, Handler] = {
@@ -129,7 +129,7 @@ class MemberNode:
         for said in self.first_words():
             await self._send(transport, *said)
         queue: asyncio.Queue[Message] = asyncio.Queue(maxsize=64)
-        reader = asyncio.create_task(_forward(transport.board(), queue))
+        reader = asyncio.create_task(forward(transport.board(), queue))
         try:
             while True:
                 waiting = [await self._next(queue, reader, transport)]
@@ -191,7 +191,7 @@ class MemberNode:
     def handle(self, message: Message) -> list[Outgoing]:
         """Take in one message of the board; return the (session, step, body) triples to send."""
         subject = message.subject
-        if subject.epoch != self._epoch_label:
+        if subject.epoch != self._epoch_label and subject.step != "logged":  # one log goes through all epochs
             return []
         try:
             if subject.step in SETUP_STEPS:
@@ -374,8 +374,3 @@ def in_turn(waiting: Iterable[Message]) -> Iterator[list[Message]]:
             together.append(message)
     if together:
         yield together
-
-
-async def _forward(stream: AsyncGenerator[Message], queue: asyncio.Queue[Message]) -> None:
-    async for message in stream:
-        await queue.put(message)

@@ -11,7 +11,7 @@ A node's folder is its kit plus:
 | node/forecasts.npz | the member's forecasts | the member |
 | node/outbox.sqlite | which alerts have been delivered where | the member |
 | node/members.crt | whose keys the message server lets in (coordinator) | anybody |
-| node/log/<epoch>/ | the transparency log in the layout of tlog-tiles (coordinator) | anybody |
+| node/log/ | the transparency log in the layout of tlog-tiles (coordinator) | anybody |
 | node/server/ | the embedded message server's streams (coordinator) | the coordinator |
 """
 
@@ -72,8 +72,8 @@ class Node:
 
     @property
     def log(self) -> Path:
-        """The epoch's transparency log, of a coordinator."""
-        return self.work / "log" / self.epoch
+        """The transparency log, of a coordinator."""
+        return self.work / "log"
 
     @property
     def bars(self) -> Path:

@@ -11,6 +11,7 @@ Times are the stream's, so a restarted coordinator waits no longer than one that
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from hansa.federation.epoch_setup import CoordinatorEpoch
     from hansa.protocol.limits import Limits
     from hansa.protocol.messages import Payload
+    from hansa.protocol.verification import Address
 
 
 ASIDE: Final = range(10**9, 10**11)
@@ -94,8 +96,13 @@ class RunningSum:
         self._step = "announce"
         self._since_ns = time_ns
         self._has_recovered = False
+        self.answers: dict[Address, bytes] = {}  # SHA-256 of openings and shares that were taken, by step and sender
         self._awaited = ""  # the step that was said last, until the stream has it
         self._notes: list[str] = []
+
+    def note_answer(self, step: str, sender: str, body: bytes) -> None:
+        """Note the hash of an opening or of shares that were taken: the log names them with the result."""
+        self.answers[step, sender] = hashlib.sha256(body).digest()
 
     def reach(self, step: str, time_ns: int) -> None:
         """Note that the stream has this session's `step`, since `time_ns`."""

@@ -37,6 +37,7 @@ from hansa.protocol.listing import SETUP_STEPS
 from hansa.protocol.session import call_step, open_step
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import AsyncGenerator, Mapping
 
 PREFIX: Final = "hansa"
@@ -196,6 +197,12 @@ class Transport(Protocol):
 
     async def close(self) -> None:
         """End every reading and the connection; accepted messages stay."""
+
+
+async def forward(stream: AsyncGenerator[Message], queue: asyncio.Queue[Message]) -> None:
+    """Put what a reading yields into a queue, for ever."""
+    async for message in stream:
+        await queue.put(message)
 
 
 def check_fetch(subject: Subject, *, node: str, coordinator: bool) -> None:

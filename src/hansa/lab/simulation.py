@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from hansa.audit.note import origin_of
 from hansa.audit.store import LogStore
 from hansa.crypto.sampling import GaussianTable, sample
 from hansa.crypto.signature import SigningKey
@@ -23,7 +24,6 @@ from hansa.errors import ProtocolError
 from hansa.federation.attesting import Attesting
 from hansa.federation.coordinator import CoordinatorNode
 from hansa.federation.door import Contribution, MemberDoor
-from hansa.federation.log_view import log_origin
 from hansa.federation.logbook import Logbook
 from hansa.federation.member import MemberNode
 from hansa.federation.memory_transport import MemoryHub
@@ -199,7 +199,7 @@ class Simulation:
 
     def start_coordinator(self) -> None:
         """Start, or kill and restart, the coordinator: it reads the streams again and goes on."""
-        signer, origin = self.signer("coordinator"), log_origin(self.limits, self.epoch)
+        signer, origin = self.signer("coordinator"), origin_of(self.limits.federation)
         if self.log is not None:
             self.log.close()
         self.log = LogStore(self.directory / "log", origin=origin, signer=signer) if self.limits.cosignatures else None
