@@ -83,8 +83,8 @@ def _who_moves_it(found: Mapping[str, object]) -> None:
     goal = f"{found['goal_points']:g}"
     sys.stdout.write(
         f"who can move the index of a bar, in points ({goal} was wanted): one capped client {found['client_points']}; "
-        f"a member (share {found['largest_share']} at most) that lies no further than honest ones move against the "
-        f"rest, {found['honest_member_log_units']} log units, {found['plausible_liar_points']}; one that lies without "
+        f"a member (share {found['largest_share']} at most) that lies no further than honest ones stray, "
+        f"{found['honest_member_log_units']} log units, {found['plausible_liar_points']}; one that lies without "
         f"restraint {found['liar_points']}; {goal} points take an error of {found['member_log_units_for_goal']} log "
         "units in all measures of a member\n"
     )

@@ -41,6 +41,21 @@ def round_ticks(high: float, most: int) -> list[float]:
     return [round(place * step, 12) for place in range(int(high / step * (1 + 1e-9)) + 1)]
 
 
+def ticks_between(low: float, high: float, most: int) -> list[float]:
+    """Return at most about `most` round numbers from `low` to `high`, both ends included where they are round.
+
+    >>> ticks_between(-2.58, 7.17, 4), ticks_between(0.88, 1.003, 3)
+    ([0.0, 5.0], [0.9, 0.95, 1.0])
+    """
+    if not high > low:
+        return [low]
+    raw = (high - low) / max(most, 1)
+    power = 10.0 ** math.floor(math.log10(raw))
+    step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= raw * (1 - 1e-9))
+    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+    return [round(place * step, 12) for place in range(first, last + 1)]
+
+
 def day_ticks(start_ns: int, end_ns: int, most: int) -> list[int]:
     """Return midnights UTC inside a span, at most `most` of them, evenly spaced."""
     first = -(-start_ns // DAY_NS)

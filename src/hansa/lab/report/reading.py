@@ -285,14 +285,16 @@ def _indices(document: Mapping[str, object]) -> tuple[Index, ...]:
 def _rules(document: Mapping[str, object]) -> tuple[Rule, ...]:
     found = []
     for market, rules in mapping(document.get("alerts")).items():
-        for name in ("lsi", "volatility"):
-            one = mapping(mapping(rules).get(name))
+        written = {f"on record: {name}": one for name, one in mapping(mapping(rules).get("on_record")).items()}
+        shown = {name: mapping(rules).get(name) for name in ("lsi", "volatility")} | written
+        for name, found_one in shown.items():
+            one = mapping(found_one)
             if not one:
                 continue
             found.append(
                 Rule(
                     market=market,
-                    name="stress index" if name == "lsi" else "volatility only",
+                    name={"lsi": "stress index", "volatility": "volatility only"}.get(name, name.replace("_", "-")),
                     hits=whole(one.get("hits")),
                     misses=whole(one.get("misses")),
                     lead_minutes=tuple(
