@@ -75,7 +75,7 @@ def test_no_message_to_a_member_has_room_for_a_ring_element() -> None:
     }
     assert texts == {
         Cohort: {"manifest"},
-        Call: {"manifest", "root"},
+        Call: {"manifest", "root", "checkpoint"},  # a note, read as text and verified; nothing is computed from it
         Recover: {"manifest", "root"},
         Result: {"manifest", "root", "steps"},
     }

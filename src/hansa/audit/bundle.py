@@ -32,13 +32,14 @@ from hansa.errors import LogError
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from hansa.audit.reader import LogReader
     from hansa.audit.store import LogStore
 
 MAGIC: Final = b"hansa-evidence/1\n"
 
 
 def make_bundle(
-    log: LogStore,
+    log: LogStore | LogReader,
     *,
     numbers: Sequence[int],
     constitution: bytes,

@@ -180,7 +180,7 @@ class LogStore:
         checkpoint = open_checkpoint(note.to_bytes(), log=self.key).checkpoint
         if checkpoint.size > self.size or checkpoint.root != self._tree.root(checkpoint.size):
             raise LogError(f"log: the checkpoint of size {checkpoint.size} is not of this tree; publish a head")
-        files = [(self.directory / _checkpoint_path(checkpoint.size), note.to_bytes())]
+        files = [(self.directory / checkpoint_path(checkpoint.size), note.to_bytes())]
         before, is_newest = self._published, checkpoint.size >= self._published
         with _refusals(f"the checkpoint of size {checkpoint.size} was not published"):
             self._disk.place(files, root=self.directory)
@@ -192,15 +192,12 @@ class LogStore:
 
     def published(self, size: int) -> bytes | None:
         """Return the published checkpoint of a size, or None."""
-        path = self.directory / _checkpoint_path(size)
+        path = self.directory / checkpoint_path(size)
         return read_file(path) if path.exists() else None
 
     def published_sizes(self, least: int = 0) -> list[int]:
         """Return the sizes of all published checkpoints of at least so many entries, in order."""
-        root = self.directory / "checkpoint-at"
-        found = (path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file())
-        sizes = (int(name.replace("x", "").replace("/", "")) for name in found if not name.endswith(PARTIAL))
-        return sorted(size for size in sizes if size >= least)
+        return published_sizes(self.directory, least)
 
     def entry(self, index: int) -> bytes:
         """Return an entry.
@@ -290,7 +287,8 @@ class LogStore:
         return size
 
 
-def _checkpoint_path(size: int) -> str:
+def checkpoint_path(size: int) -> str:
+    """Return the path of the published checkpoint of a size."""
     return tile_path("at", size).replace("tile/at", "checkpoint-at")
 
 
@@ -321,3 +319,11 @@ def _refusals(consequence: str) -> Iterator[None]:
     except OSError as error:
         advice = "the disk is full: free space and try again" if error.errno in _FULL else "see to the disk"
         raise StoreError(f"log: {consequence}: {error.strerror}; {advice}") from error
+
+
+def published_sizes(directory: Path, least: int) -> list[int]:
+    """Return the sizes of a log's published checkpoints of at least so many entries, in order."""
+    root = directory / "checkpoint-at"
+    found = (path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file())
+    sizes = (int(name.replace("x", "").replace("/", "")) for name in found if not name.endswith(PARTIAL))
+    return sorted(size for size in sizes if size >= least)

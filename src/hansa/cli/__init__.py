@@ -16,6 +16,7 @@ from hansa.cli import (
     benchmark,
     chaos,
     constitution,
+    evidence,
     kit,
     market,
     node,
@@ -38,6 +39,7 @@ app.add_typer(kit.app, name="kit")
 app.add_typer(constitution.app, name="constitution")
 app.add_typer(bench.app, name="bench")
 app.add_typer(benchmark.app, name="benchmark")
+app.add_typer(evidence.app, name="evidence")
 app.add_typer(market.app, name="market")
 app.add_typer(privacy.app, name="privacy")
 app.add_typer(node.coordinator_app, name="coordinator")

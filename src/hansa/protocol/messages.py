@@ -167,7 +167,7 @@ class Agreement(Payload, frozen=True):
     root: bytes
 
 
-class Call(Payload, frozen=True):
+class Call(Payload, frozen=True, omit_defaults=True):
     """A call for the partial decryptions of exactly these decryptors, for the cohort with this root.
 
     `number` counts the calls of a session from 0. The first call of a session of three exchanges carries the
