@@ -1,14 +1,16 @@
 """What one step of the residual network costs a member: 17 days of 288 bars, three markets.
 
 Three figures: the first step of a process that has never compiled (cold), of a process that finds the compiled program
-on disk (cached), and a further step (warm, median of ten). Inputs are noise of the right shape: the work does not
-depend on the values.
+on disk (cached), and a further step (warm, median of ten). Each in seconds of the wall clock, which other work on the
+machine lengthens, and of the processor, summed over its cores, which it lengthens little. The load average is printed
+beside them. Inputs are noise of the right shape: the work does not depend on the values.
 
 Run: python benchmarks/network_round.py
 """
 
 from __future__ import annotations
 
+import os
 import statistics
 import subprocess
 import sys
@@ -48,10 +50,11 @@ def steps(cache: Path) -> None:
     parameters, blocks = initial_parameters(shape, 1), batch()
     seconds = []
     for _ in range(WARM_STEPS + 1):
-        begin = time.perf_counter()
+        begin = time.perf_counter(), time.process_time()
         block_updates(shape, parameters, blocks, clip=0.5)
-        seconds.append(time.perf_counter() - begin)
-    print(f"{seconds[0]} {statistics.median(seconds[1:])} {parameters.size}")
+        seconds.append((time.perf_counter() - begin[0], time.process_time() - begin[1]))
+    wall, processor = zip(*seconds, strict=True)
+    print(wall[0], processor[0], statistics.median(wall[1:]), statistics.median(processor[1:]), parameters.size)
 
 
 def main() -> None:
@@ -59,14 +62,16 @@ def main() -> None:
         steps(Path(sys.argv[1]))
         return
     with tempfile.TemporaryDirectory() as cache:
-        rows = [
+        cold, cached = (
             subprocess.run([sys.executable, __file__, cache], check=True, capture_output=True, text=True).stdout.split()
             for _ in range(2)
-        ]
-    print(f"{rows[0][2]} parameters, {BLOCKS} days, {BASKETS} markets")
-    print("| first step, cold | first step, cached | further steps |")
-    print("|---|---|---|")
-    print(f"| {float(rows[0][0]):.2f} s | {float(rows[1][0]):.2f} s | {float(rows[1][1]):.3f} s |")
+        )
+    print(f"{cold[4]} parameters, {BLOCKS} days, {BASKETS} markets; load average {os.getloadavg()[0]:.1f}")
+    print("| seconds | first step, cold | first step, cached | further steps |")
+    print("|---|---|---|---|")
+    for place, clock in enumerate(("wall clock", "processor")):
+        figures = float(cold[place]), float(cached[place]), float(cached[2 + place])
+        print(f"| {clock} | {figures[0]:.2f} | {figures[1]:.2f} | {figures[2]:.3f} |")
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
@@ -133,7 +133,8 @@ def test_bars_do_not_depend_on_where_a_file_is_cut_to_the_last_bit(
 
 
 @pytest.mark.slow
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=20)
+@example(seed=3001, rows=137_262, seconds=3600, cut_bytes=262_143, form="csv", caps="clients", is_ordered=False)
 @given(
     seed=st.integers(0, 10_000),
     rows=st.integers(20_000, 200_000),
