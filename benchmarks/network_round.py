@@ -1,8 +1,8 @@
 """What one step of the residual network costs a member: 17 days of 288 bars, three markets.
 
 Three figures: the first step of a process that has never compiled (cold), of a process that finds the compiled program
-on disk (cached), and a further step (warm, median of ten). Inputs are noise of the right shape: the work does not
-depend on the values.
+on disk (cached), and a further step (warm, median of ten); and what the member's own head costs in processor seconds,
+all pulls tried and none compiled. Inputs are noise of the right shape: the work does not depend on the values.
 
 Run: python benchmarks/network_round.py
 """
@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from hansa.model.network import WARM_UP_BARS, NetworkShape, enable_compilation_cache, initial_parameters
+from hansa.model.personal import head_rows, train_head
 from hansa.model.training import Batch, block_updates
 
 BLOCKS, BARS, BASKETS, FEATURES = 17, 288, 3, 7
@@ -51,7 +52,12 @@ def steps(cache: Path) -> None:
         begin = time.perf_counter()
         block_updates(shape, parameters, blocks, clip=0.5)
         seconds.append(time.perf_counter() - begin)
-    print(f"{seconds[0]} {statistics.median(seconds[1:])} {parameters.size}")
+    for _ in range(2):
+        begin = time.process_time()
+        rows = head_rows(shape, parameters, blocks)
+        train_head(shape, parameters, fit=rows, validation=rows, train=rows)
+        head = time.process_time() - begin
+    print(f"{seconds[0]} {statistics.median(seconds[1:])} {parameters.size} {head}")
 
 
 def main() -> None:
@@ -64,9 +70,11 @@ def main() -> None:
             for _ in range(2)
         ]
     print(f"{rows[0][2]} parameters, {BLOCKS} days, {BASKETS} markets")
-    print("| first step, cold | first step, cached | further steps |")
-    print("|---|---|---|")
-    print(f"| {float(rows[0][0]):.2f} s | {float(rows[1][0]):.2f} s | {float(rows[1][1]):.3f} s |")
+    print("| first step, cold | first step, cached | further steps | own head, processor time |")
+    print("|---|---|---|---|")
+    print(
+        f"| {float(rows[0][0]):.2f} s | {float(rows[1][0]):.2f} s | {float(rows[1][1]):.3f} s | {float(rows[1][3]):.1f} s |"
+    )
 
 
 if __name__ == "__main__":
