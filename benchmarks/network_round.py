@@ -72,9 +72,8 @@ def main() -> None:
     print(f"{rows[0][2]} parameters, {BLOCKS} days, {BASKETS} markets")
     print("| first step, cold | first step, cached | further steps | own head, processor time |")
     print("|---|---|---|---|")
-    print(
-        f"| {float(rows[0][0]):.2f} s | {float(rows[1][0]):.2f} s | {float(rows[1][1]):.3f} s | {float(rows[1][3]):.1f} s |"
-    )
+    first, cached, further, head = (float(one) for one in (rows[0][0], rows[1][0], rows[1][1], rows[1][3]))
+    print(f"| {first:.2f} s | {cached:.2f} s | {further:.3f} s | {head:.1f} s |")
 
 
 if __name__ == "__main__":
