@@ -6,7 +6,7 @@ Out of sample, on the benchmark's test rows. Each federation trains the network 
 ships), and without noise or clipping with 48 steps (what no federation may do: how good the network could be). Members
 see the same baskets in `simulated` (another market for each seed) and `stablecoins` (two stretches, other noise for
 each seed): the product's rehearsal. In `china_futures` each member has markets of its own: one network for single
-markets, day-blocks of a trading year, sums and noise in memory, the first and the fourth of six stretches.
+markets, day-blocks of a trading year, sums and noise in memory, the first of six stretches (18 series).
 
 Errors are RMSE ratios to the closed-form core with personal weights, which the network starts from, mean over series;
 below 1 the network helps. `whole`: all of its median is used; `gated`: the share chosen on the member's own later rows.
@@ -14,6 +14,10 @@ Intervals are 90 % block bootstraps; blocks are days, or 20 trading days. Quanti
 bar by bar (`hansa.model.conformal`): `past errors` alone do not move before that; `scale` is a linear model of the
 logarithm of the absolute error on the core's regressors; the figure is the pinball loss over that of `past errors`,
 mean over series and seeds, with the least and the greatest seed.
+
+`--pulls` measures something else, on the two shared data sets: what it costs that the core's pull is chosen against
+shared weights that have seen the rows it is chosen on. `blind` pulls are chosen against weights of everybody's earlier
+rows, clipped and noised likewise, which no member has: the RMSE with blind pulls over that with the shipped ones.
 """
 
 from __future__ import annotations
@@ -31,7 +35,7 @@ import numpy as np
 from hansa.crypto.signature import SigningKey
 from hansa.federation.draft_file import Budgets, Draft, Training
 from hansa.federation.drafting import constitution_of
-from hansa.federation.forecasting import basket_rows, fit, linear_series
+from hansa.federation.forecasting import basket_rows, fit, linear_series, own_measures, shared_weights
 from hansa.federation.own_network import MEDIAN, offsets
 from hansa.federation.published import SERVER
 from hansa.federation.rules import limits_of
@@ -47,7 +51,7 @@ from hansa.model.baselines import RIDGE
 from hansa.model.clipping import bound_of, norm_counts
 from hansa.model.comparison import mean_ratio
 from hansa.model.conformal import calibrate, coverage
-from hansa.model.core import block_gram, choose_pull, solve, solve_personal
+from hansa.model.core import block_gram, choose_pull, public_weights, solve, solve_personal
 from hansa.model.design import QUANTILES, Design, Inputs, current_columns
 from hansa.model.evaluation import bar_losses, next_bar
 from hansa.model.network import NetworkShape, initial_parameters, predict_offsets, stack_inputs
@@ -59,7 +63,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from hansa.lab.benchmark.epsilons import Epsilons
-    from hansa.lab.benchmark.panel import Panel
+    from hansa.lab.benchmark.panel import Panel, Venues
+    from hansa.lab.rehearsal import Rehearsal
     from hansa.model.core import MemberRows
     from hansa.model.personal import Head
     from hansa.protocol.limits import Limits
@@ -67,7 +72,7 @@ if TYPE_CHECKING:
 ARMS: Final = ("core", "shared, whole", "shared, gated", "own head, whole", "own head, gated")
 SPREADS: Final = ("past errors", "shared heads", "own heads", "scale")
 BUDGETS: Final = ((SHIPPED, 12), (NO_NOISE, 48))
-STRETCHES: Final = {"simulated": (0,), "stablecoins": (0, 1), "china_futures": (0, 3)}
+STRETCHES: Final = {"simulated": (0,), "stablecoins": (0, 1), "china_futures": (0,)}
 FOLDS: Final = {"simulated": 1, "stablecoins": 2, "china_futures": 6}
 LEAST_NOISE: Final = {"census": 5e-5, "state": 2e-3, "gram": 1e-9, "weights": 1e-3}
 YEAR_BARS: Final = 240
@@ -134,8 +139,8 @@ def judge_spreads(
         found.covered[name].append(coverage(given[is_known], outcome[is_known])[0])
 
 
-def shared_panel(on: Panel, budget: Epsilons, steps: int, seed: int) -> Found:
-    """Rehearse the federation of a shared panel and judge what each member makes of the network."""
+def rehearsed(on: Panel, budget: Epsilons, steps: int, seed: int) -> tuple[Rehearsal, Venues]:
+    """Rehearse the federation of a shared panel."""
     spans = on.venues
     if spans is None:
         raise SystemExit(f"{on.name} is no shared panel any more; this script needs one")
@@ -151,6 +156,59 @@ def shared_panel(on: Panel, budget: Epsilons, steps: int, seed: int) -> Found:
         rules, spans.views, as_of_ns=spans.as_of_ns, until_ns=spans.until_ns, seed=seed,
         limits=loosened(limits) if budget.is_none else limits, is_settled=False,
     )  # fmt: skip
+    return played, spans
+
+
+def blind_pulls(on: Panel, budget: Epsilons, seed: int) -> tuple[Found, int, int]:
+    """Return errors of the core with pulls as shipped and chosen blind, how many pulls differ, and of how many."""
+    played, spans = rehearsed(on, budget, 0, seed)
+    test = on.split.test
+    builds = {name: basket_rows(work.published, spans.views[name]) for name, work in played.works.items()}
+    forecasts = {arm: np.full((len(on.members), test.size), np.nan) for arm in ("shipped", "blind")}
+    differing = 0
+    for place in on.series:
+        published, basket = played.works[on.members[place]].published, on.markets[place]
+        early, late = published.fit_and_validation_rows()
+        clip = np.inf if budget.is_none else Training().gram_clip / math.sqrt(len(published.baskets))
+        parts = [block_gram(one[basket].rows.take(early), clip=clip) for one in builds.values() if basket in one]
+        total = np.sum(parts, axis=0)
+        total += published.gram_deviation * np.random.default_rng([seed, place]).standard_normal(total.size)
+        one = builds[on.members[place]][basket]
+        shared = shared_weights(published, one.rows, published.baskets.index(basket))
+        own = block_gram(one.rows.take(published.train_rows()), clip=np.inf)
+        prior = public_weights(one.rows.take(early), ~own_measures(published), ridge=RIDGE)
+        blind = solve(total, ridge=RIDGE, noise_deviation=published.gram_deviation, towards=prior)
+        pulls = [choose_pull(one.rows.take(early), one.rows.take(late), towards) for towards in (shared, blind)]
+        differing += pulls[0] != pulls[1]
+        shift = (spans.start_ns - published.start_ns) // published.bar_ns
+        for arm, pull in zip(forecasts, pulls, strict=True):
+            forecasts[arm][place] = one.forecast(solve_personal(own, shared, pull=pull))[test + shift]
+    errors = {arm: on.errors(made) for arm, made in forecasts.items()}
+    return Found(on.blocks[test], errors), differing, len(on.members)
+
+
+def show_pulls(asked: argparse.Namespace) -> None:
+    print("| data | epsilon | blind / shipped (90 % interval) | pulls that differ |\n|---|---|---|---|")
+    for name in ("simulated", "stablecoins"):
+        if name != "simulated" and not asked.data.is_dir():
+            print(f"{asked.data} is not there: {name} is left out; give --data DIR")
+            continue
+        for budget, _ in BUDGETS:
+            found, differing, pulls = {}, 0, 0
+            for stretch in STRETCHES[name]:
+                for seed in range(1, asked.seeds + 1):
+                    on = panel(name, asked.data, stretch, FOLDS[name], seed=seed if name == "simulated" else 1)
+                    found[stretch, seed], differ, of = blind_pulls(on, budget, seed)
+                    differing, pulls = differing + differ, pulls + of
+            losses, blocks = joined(name, found)
+            one = mean_ratio(losses["blind"], losses["shipped"], blocks, metric="rmse")
+            print(f"| {name} | {budget.name} | {one.estimate:.4f} ({one.low:.4f} to {one.high:.4f}) | ", end="")
+            print(f"{differing} of {pulls} |", flush=True)
+
+
+def shared_panel(on: Panel, budget: Epsilons, steps: int, seed: int) -> Found:
+    """Rehearse the federation of a shared panel and judge what each member makes of the network."""
+    played, spans = rehearsed(on, budget, steps, seed)
     test = on.split.test
     forecasts = {arm: np.full((len(on.members), test.size), np.nan) for arm in ARMS}
     found = Found(on.blocks[test], {})
@@ -326,13 +384,13 @@ def joined(name: str, found: dict[tuple[int, int], Found]) -> tuple[dict[str, np
     stretches: dict[int, list[Found]] = {}
     for (stretch, seed), one in found.items():
         stretches.setdefault(seed if name == "simulated" else stretch, []).append(one)
-    losses: dict[str, list[np.ndarray]] = {arm: [] for arm in ARMS}
+    losses: dict[str, list[np.ndarray]] = {arm: [] for one in found.values() for arm in one.errors}
     blocks: list[np.ndarray] = []
     for ones in stretches.values():
         offset = 0 if not blocks else int(blocks[-1].max()) + 1
         blocks.append(ones[0].blocks - int(ones[0].blocks.min()) + offset)
-        for arm in ARMS:
-            losses[arm].append(np.mean([bar_losses(one.errors[arm], "rmse") for one in ones], axis=0))
+        for arm, parts in losses.items():
+            parts.append(np.mean([bar_losses(one.errors[arm], "rmse") for one in ones], axis=0))
     return {arm: np.concatenate(parts, axis=1) for arm, parts in losses.items()}, np.concatenate(blocks)
 
 
@@ -374,7 +432,11 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--only", nargs="+", choices=list(STRETCHES), default=list(STRETCHES))
+    parser.add_argument("--pulls", action="store_true")
     asked = parser.parse_args()
+    if asked.pulls:
+        show_pulls(asked)
+        return
     began = time.process_time()
     second = ["\n| data | epsilon | spread | pinball / past errors (seeds) | covered by the 90 % band | by series |"]
     second.append("|---|---|---|---|---|---|")
