@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from hansa.governance.amendment import Change
     from hansa.governance.constitution import Constitution, Party
     from hansa.governance.signed import SignedConstitution
-    from hansa.identity.roster import Roster
+    from hansa.identity.roster import Member, Roster
 
 app = typer.Typer(help="Draft, read, compare, sign and verify a federation's constitution.", no_args_is_help=True)
 
@@ -185,28 +185,38 @@ def verify(
 
 
 def _parties(path: Path | None, old: Constitution | None) -> tuple[str, tuple[Party, ...], Party]:
-    from hansa.governance.constitution import Party
-
     if path:
         roster = _roster(path)
-        members = tuple(Party(member.name, member.identity_key) for member in roster.members)
-        coordinator = Party(roster.coordinator.name, roster.coordinator.identity_key)
+        members, coordinator = tuple(map(_party, roster.members)), _party(roster.coordinator)
         return roster.federation, members, coordinator
     if old:
         return old.federation, old.members, old.coordinator
     raise ConfigurationError("expected the parties: --roster roster.json of a kit, or --from a constitution in force")
 
 
+def _party(node: Member) -> Party:
+    from hansa.governance.constitution import Party
+
+    return Party(node.name, node.identity_key, lei=node.lei or "", recovery_key=node.recovery_key or "")
+
+
 def _differences_from_roster(found: Constitution, roster: Roster) -> list[str]:
-    own = {party.name: party.identity_key for party in (*found.members, found.coordinator)}
-    theirs = {node.name: node.identity_key for node in (*roster.members, roster.coordinator)}
+    own = {party.name: party for party in (*found.members, found.coordinator)}
+    theirs = {node.name: _party(node) for node in (*roster.members, roster.coordinator)}
     faults = [f"federation: {found.federation}; roster: {roster.federation}"]
     faults = faults if found.federation != roster.federation else []
     if found.coordinator.name != roster.coordinator.name:
         faults.append(f"coordinator: {found.coordinator.name}; roster: {roster.coordinator.name}")
     for name in sorted(own.keys() | theirs.keys()):
-        if own.get(name) != theirs.get(name):
-            faults.append(f"{name}: key {own.get(name, 'absent')}; roster: {theirs.get(name, 'absent')}")
+        ours, others = own.get(name), theirs.get(name)
+        if ours == others:
+            continue
+        said = []
+        for what in ("identity_key", "lei", "recovery_key"):
+            one, other = (getattr(party, what) if party else "absent" for party in (ours, others))
+            if one != other:
+                said.append(f"{what.replace('_', ' ')} {one or 'none'}; roster: {other or 'none'}")
+        faults.append(f"{name}: {', '.join(said)}")
     return faults
 
 

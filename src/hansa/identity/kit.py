@@ -37,6 +37,7 @@ from hansa.identity.certificates import (
     require_in_date,
     verify_identity,
 )
+from hansa.identity.codes import check_lei
 from hansa.identity.configuration import KeysConfiguration, NatsConfiguration, NodeConfiguration
 from hansa.identity.files import read_file, read_secret, write_file, write_secret
 from hansa.identity.key_file import COST_CHOSEN, COST_RANDOM
@@ -66,7 +67,9 @@ class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     role: Role
     identity_key: str
     legal_name: str
-    certificate_request: str  # PEM
+    certificate_request: str  # PEM, over the identity key
+    lei: str | msgspec.UnsetType = msgspec.UNSET
+    recovery_key: str | msgspec.UnsetType = msgspec.UNSET  # may revoke or replace a lost identity key
     signature: str = ""  # hexadecimal, by the identity key over the rest
 
     def signed_part(self) -> bytes:
@@ -214,6 +217,8 @@ def request_kit(
     legal_name: str = "",
     key: SigningKey | None = None,
     cost: int = COST_CHOSEN,
+    lei: str = "",
+    recovery_key: str = "",
 ) -> Request:
     """Make a node's keys, its `hansa.toml` and its `request.json`, the one file that travels.
 
@@ -223,6 +228,8 @@ def request_kit(
         legal_name: Of the institution.
         key: Software identity key to use; a new one if None.
         cost: Of the file's encryption (`key_file`).
+        lei: Of the institution; empty: none is given.
+        recovery_key: Public key that may revoke or replace a lost identity key; empty: none.
 
     Raises:
         IdentityError: A key is there already: a second identity would lock the node out.
@@ -230,11 +237,17 @@ def request_kit(
     directory.mkdir(parents=True, exist_ok=True, mode=0o700)
     identity = _identity(directory, configuration.keys, key, cost)
     write_file(directory / "hansa.toml", configuration.to_toml().encode())
-    return write_request(directory, configuration, identity, legal_name=legal_name)
+    return write_request(directory, configuration, identity, legal_name=legal_name, lei=lei, recovery_key=recovery_key)
 
 
 def write_request(
-    directory: Path, configuration: NodeConfiguration, identity: Signer, *, legal_name: str = ""
+    directory: Path,
+    configuration: NodeConfiguration,
+    identity: Signer,
+    *,
+    legal_name: str = "",
+    lei: str = "",
+    recovery_key: str = "",
 ) -> Request:
     """Write `request.json` for an identity key that is there, and return what it says.
 
@@ -243,7 +256,16 @@ def write_request(
         configuration: Name, federation and role.
         identity: The node's identity key.
         legal_name: Of the institution.
+        lei: Of the institution; empty: none is given.
+        recovery_key: Public key that may revoke or replace a lost identity key; empty: none.
+
+    Raises:
+        IdentityError: The LEI or the recovery key is malformed.
     """
+    if lei:
+        check_lei(lei, what="lei")
+    if recovery_key and parse_public(recovery_key) == parse_public(identity.public):
+        raise IdentityError("recovery key: expected another key than the identity key, kept at another place")
     unsigned = Request(
         federation=configuration.federation,
         name=configuration.name,
@@ -251,6 +273,8 @@ def write_request(
         identity_key=identity.public,
         legal_name=legal_name,
         certificate_request=make_request(configuration.federation, configuration.name, identity).decode(),
+        lei=lei or msgspec.UNSET,
+        recovery_key=recovery_key or msgspec.UNSET,
     )
     signature = identity.sign(REQUEST_TYPE, unsigned.signed_part())
     request = msgspec.structs.replace(unsigned, signature=signature.hex())
@@ -277,7 +301,7 @@ def issue(
     coordinators = [request for request in requests if request.role == "coordinator"]
     if len(coordinators) != 1:
         raise IdentityError(f"issue: expected one request of a coordinator, got {len(coordinators)}")
-    nodes = {r: Member(r.name, r.identity_key, r.legal_name) for r in requests}
+    nodes = {r: Member(r.name, r.identity_key, r.legal_name, r.lei, r.recovery_key) for r in requests}
     for request in requests:
         verify(
             parse_public(request.identity_key),

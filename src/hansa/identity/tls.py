@@ -2,7 +2,7 @@
 
 `ssl` cannot use a key behind PKCS#11 without an engine or provider of OpenSSL, so the TLS key is a file: P-256, 0600,
 not encrypted (the message server reads no other). It lives 7 days and is worth nothing without its certificate, which
-the identity key signed. `node.crt` is that certificate and behind it the identity certificate, which leads the chain to the
+the identity key signed. `node.crt` is that certificate and behind it the identity certificate, which leads to the
 authority. Once two thirds of its life are over a node makes another pair; standing connections are not disturbed.
 
 Both sides check at the handshake that the identity key of the constitution signed the other's TLS key:
