@@ -19,6 +19,7 @@ from hansa.errors import ConfigurationError
 if TYPE_CHECKING:
     from hansa.governance.amendment import Change
     from hansa.governance.constitution import Constitution, Party
+    from hansa.governance.key_statements import SignedStatement
     from hansa.governance.signed import SignedConstitution
     from hansa.identity.roster import Member, Roster
 
@@ -29,6 +30,11 @@ FileArgument = Annotated[Path, typer.Argument(help="A constitution.", metavar="F
 FilesArgument = Annotated[list[Path], typer.Argument(help="Copies of one constitution.", metavar="FILE...")]
 RosterOption = Annotated[Path | None, typer.Option(help="roster.json of a kit: names and identity keys.")]
 
+RotationOption = Annotated[
+    list[Path] | None,
+    typer.Option(help="Signed rotation of a member's key: the member stays, with its new key. Repeat it."),
+]
+
 
 @app.command()
 def new(
@@ -37,6 +43,7 @@ def new(
     roster: RosterOption = None,
     out: Annotated[Path, typer.Option(help="Where the unsigned constitution goes.")] = Path("constitution.json"),
     before: Annotated[Path | None, typer.Option("--from", help="The constitution that the new one supersedes.")] = None,
+    rotation: RotationOption = None,
     template: Annotated[
         bool, typer.Option("--template", help="Write a commented DRAFT to edit, of --from if given, and end.")
     ] = False,
@@ -61,7 +68,7 @@ def new(
         supersedes=old,
     )
     if old:
-        require_succession(old, made)
+        require_succession(old, made, _rotations(rotation))
     if out.exists():
         raise ConfigurationError(f"{out} exists; name another file with --out, signatures in it would be lost")
     write(out, SignedConstitution(made, {}))
@@ -155,6 +162,7 @@ def verify(
     *,
     roster: RosterOption = None,
     previous: Annotated[Path | None, typer.Option(help="The constitution before: check the chain.")] = None,
+    rotation: RotationOption = None,
     out: Annotated[Path | None, typer.Option(help="Write the copies' signatures into one file.")] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -169,7 +177,7 @@ def verify(
         faults += _differences_from_roster(found, _roster(roster))
     if previous:
         try:
-            require_succession(read(previous).require_all_signatures(), found)
+            require_succession(read(previous).require_all_signatures(), found, _rotations(rotation))
         except ConfigurationError as error:
             faults.append(str(error))
     if out:
@@ -182,6 +190,12 @@ def verify(
         typer.echo(f"digest {found.digest()}")
         typer.echo(f"{found.federation}, epoch {found.epoch}: {f'{len(faults)} faults' if faults else 'in force'}")
     raise typer.Exit(int(bool(faults)))
+
+
+def _rotations(paths: list[Path] | None) -> list[SignedStatement]:
+    from hansa.governance.key_statements import SignedStatement
+
+    return [SignedStatement.from_bytes(_text(path).encode(), what=str(path)) for path in paths or ()]
 
 
 def _parties(path: Path | None, old: Constitution | None) -> tuple[str, tuple[Party, ...], Party]:

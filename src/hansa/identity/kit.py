@@ -55,6 +55,7 @@ if TYPE_CHECKING:
 
 COORDINATOR: Final = "coordinator"
 REQUEST_TYPE: Final = "application/vnd.hansa.kit-request+json"
+VOLUME_FILE: Final = "volume.secret"
 _VOLUME_NOISE: Final = b"hansa/volume-noise/1"
 Role = Literal["member", "coordinator"]
 
@@ -141,23 +142,8 @@ class Kit:
         return True
 
     def volume_key(self) -> bytes:
-        """Return the 32 secret bytes from which the noise on this member's own volumes comes, for ever the same.
-
-        They follow from a software identity key, unless `volume.secret` (0600) holds them: with a key in hardware, or
-        once the identity key has been rotated.
-
-        Raises:
-            IdentityError: The file is readable by others or damaged.
-        """
-        path = self.directory / "volume.secret"
-        if not path.exists():
-            if isinstance(self.signing_key, SigningKey):
-                return derive(self.signing_key.to_bytes(), _VOLUME_NOISE)
-            write_secret(path, secrets.token_bytes(32))
-        found = read_secret(path)
-        if len(found) != 32:
-            raise IdentityError(f"{path}: expected 32 bytes, got {len(found)}; restore it from your backup")
-        return found
+        """Return the 32 secret bytes from which the noise on this member's own volumes comes (`volume_key`)."""
+        return volume_key(self.directory, self.signing_key)
 
     @classmethod
     def load(cls, directory: Path, *, at: dt.datetime) -> Self:
@@ -195,6 +181,30 @@ class Kit:
         kit.renew_tls(at=at)
         tls.verify_tls_certificate(read_file(kit.certificate), identity=identity, at=at, **names)
         return kit
+
+
+def volume_key(directory: Path, signing_key: Signer) -> bytes:
+    """Return the 32 secret bytes from which the noise on a member's own volumes comes, for ever the same.
+
+    They follow from a software identity key, unless `volume.secret` (0600) holds them: with a key in hardware, or once
+    the identity key has been rotated.
+
+    Args:
+        directory: The kit's folder.
+        signing_key: The node's identity key.
+
+    Raises:
+        IdentityError: The file is readable by others or damaged.
+    """
+    path = directory / VOLUME_FILE
+    if not path.exists():
+        if isinstance(signing_key, SigningKey):
+            return derive(signing_key.to_bytes(), _VOLUME_NOISE)
+        write_secret(path, secrets.token_bytes(32))
+    found = read_secret(path)
+    if len(found) != 32:
+        raise IdentityError(f"{path}: expected 32 bytes, got {len(found)}; restore it from your backup")
+    return found
 
 
 def make_authority_directory(directory: Path, federation: str, *, at: dt.datetime) -> None:
