@@ -266,7 +266,7 @@ def test_a_recovery_key_revokes_and_replaces_a_lost_one(tmp_path: Path, monkeypa
         "--out", tmp_path, app_=kit_app,
     )  # fmt: skip
     assert done.exit_code == 0, done.output
-    made = of_roster(tmp_path / "b", minimum_cohort=3)
+    made = of_roster(tmp_path / "b", minimum_cohort=3, colluders=0)
     assert made.members[0].recovery_key == recovery
     signed = SignedConstitution(made, {})
     for name in ("a", "b", "c"):

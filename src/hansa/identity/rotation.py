@@ -40,7 +40,6 @@ _MOVED: Final = (
     "rotation.json",
     KEY_FILE,
     "roster.json",
-    "hansa.toml",
 )
 
 
@@ -99,13 +98,22 @@ def adopt_rotation(directory: Path, *, at: dt.datetime, is_lost: bool = False) -
         kit = Kit.load(new, at=at)
         if not is_lost:
             _keep_volume_key(directory)
-        following = msgspec.structs.replace(kit.configuration, keys=_from_kit(kit.configuration.keys))
-        write_file(new / "hansa.toml", following.to_toml().encode())
-        write_file(new / _MARK, following.keys.store.encode())
+        write_file(new / _MARK, kit.configuration.keys.store.encode())
+    _move_in(directory)
+
+
+def _move_in(directory: Path) -> None:
+    """Move what is in `next/` into the kit; what has been moved stays moved."""
+    new = directory / NEXT
     _set_aside(directory)
     for name in _MOVED:
         if (new / name).exists():
             (new / name).replace(directory / name)
+    if (new / "hansa.toml").exists():
+        following = NodeConfiguration.from_toml(read_file(new / "hansa.toml").decode(errors="replace"))
+        moved = msgspec.structs.replace(following, keys=_from_kit(following.keys))
+        write_file(directory / "hansa.toml", moved.to_toml().encode())
+        (new / "hansa.toml").unlink()
     for name in (tls.CERTIFICATE_FILE, tls.KEY_FILE):
         (directory / name).unlink(missing_ok=True)  # of the old key: made anew when the node starts
         (new / name).unlink(missing_ok=True)
