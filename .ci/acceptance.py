@@ -1,7 +1,8 @@
 """Runs the demonstration and checks what it must show.
 
 Asserted: the error with the shared state against a member's own, over five seeds; every budget within its limit;
-the same final sum, byte for byte, when a member and the coordinator are killed in mid-round; one secure sum of 100,000
+the same final sum, byte for byte, when a member and the coordinator are killed in mid-round; the demo with keys in
+SoftHSM tokens; one secure sum of 100,000
 values over five processes; with market data at hand (environment variable DATA), the error over real venues and the
 replay of its event.
 Time limits have room for a busy machine: the figures themselves are printed.
@@ -69,6 +70,17 @@ def killed() -> None:
     demand(f"chaos: final sum {chaos['aggregate_sha256'][:16]} both times", holds=chaos["is_same_aggregate"])
 
 
+def in_tokens() -> None:
+    """Check the demo with every member's identity key in a SoftHSM token of its own."""
+    found = hansa("demo", "--hsm", "--json", "--seeds", "1")
+    keys = list(found["identity_keys"].values())
+    demand(
+        f"hsm: {len(keys)} members, each key P-256 in a token of its own, {found['rounds']} sums published",
+        holds=all(row["store"] == "pkcs11" and row["identity_key"].startswith("p256:") for row in keys)
+        and len({row["token"] for row in keys}) == len(keys) == 5,
+    )
+
+
 def real(data: str) -> None:
     """Check real venues, one member a series and one a venue (few members: the aim is the same, the limit wider)."""
     for by, limit in (("series", AIM), ("venue", 0.85)):
@@ -100,6 +112,7 @@ def main() -> None:
     """Check everything."""
     simulated()
     killed()
+    in_tokens()
     secure_sum()
     data = os.environ.get("DATA")
     if data:

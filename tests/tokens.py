@@ -11,10 +11,11 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pkcs11
 import pytest
 
 from hansa.errors import IdentityError
-from hansa.identity.softhsm import find_module, make_store, make_token
+from hansa.identity.softhsm import VARIABLE, find_module, make_store, make_token
 
 if TYPE_CHECKING:
     from hansa.identity.configuration import KeysConfiguration
@@ -41,3 +42,12 @@ def token(folder: Path, label: str) -> KeysConfiguration:
     require_softhsm()
     folder.mkdir(parents=True, exist_ok=True)
     return make_token(store(), label, folder / "token.pin")
+
+
+def restore_store(configuration: str | None) -> None:
+    """Let this process use the store of before again, after something else has made one."""
+    if configuration is None:
+        os.environ.pop(VARIABLE, None)
+        return
+    os.environ[VARIABLE] = configuration
+    pkcs11.lib(find_module()).reinitialize()

@@ -273,3 +273,14 @@ def test_on_real_series_a_venue_can_be_a_member(tmp_path: Path) -> None:
     assert set(found) >= KEYS
     assert found["member_by"] == "venue"
     assert len(found["members"]) >= 3
+
+
+def test_a_demo_with_tokens_says_what_is_missing_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("SOFTHSM2_MODULE", str(tmp_path / "nowhere.so"))
+    words = ("demo", "--hsm", "--seeds", "1", "--out", tmp_path / "run")
+    code, _, err = command(*words, monkeypatch=monkeypatch, capsys=capsys)
+    assert code == 2
+    assert "apt-get install softhsm2" in err
+    assert not (tmp_path / "run").exists()

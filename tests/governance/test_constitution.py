@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from constitutions import GRAM, constitution, party
 from hansa.crypto.canonical import canonical
 from hansa.errors import ConfigurationError
-from hansa.governance.constitution import Deadlines, Market, Party, Purpose, Schedule, Sums, check, parse
+from hansa.governance.constitution import Codes, Deadlines, Market, Party, Purpose, Schedule, Sums, check, parse
 from simulator import signing_key
 
 
@@ -159,3 +159,48 @@ def test_the_sum_with_all_its_noise_stays_within_a_wide_lane() -> None:
 def test_an_unknown_missing_or_mistyped_field_is_refused(data: bytes) -> None:
     with pytest.raises(ConfigurationError, match="constitution"):
         parse(data)
+
+
+def test_codes_and_recovery_keys_stand_only_where_they_are_given() -> None:
+    plain = constitution()
+    assert b"lei" not in plain.bytes()
+    assert b"codes" not in plain.bytes()
+    first = msgspec.structs.replace(plain.members[0], lei="5493001KJTIIGC8Y1R12", recovery_key=signing_key("r").public)
+    market = next(iter(next(iter(plain.market.baskets.values()))))
+    found = msgspec.structs.replace(
+        plain,
+        members=(first, *plain.members[1:]),
+        market=msgspec.structs.replace(plain.market, codes={market: Codes(isin="US0378331005", mic="XNAS")}),
+    )
+    assert parse(found.bytes()) == found
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"lei": "5493001KJTIIGC8Y1R13"}, "m00: lei: expected an LEI"),
+        ({"recovery_key": "ed25519:short"}, "expected a public key like"),
+        ({"recovery_key": signing_key("m01").public}, "a recovery key is also an identity key"),
+    ],
+)
+def test_wrong_codes_and_recovery_keys_of_a_member_are_refused(change: dict[str, str], reason: str) -> None:
+    plain = constitution()
+    first = msgspec.structs.replace(plain.members[0], **change)
+    with pytest.raises(ConfigurationError, match=reason):
+        check(msgspec.structs.replace(plain, members=(first, *plain.members[1:])))
+
+
+@pytest.mark.parametrize(
+    ("name", "codes", "reason"),
+    [
+        ("nowhere", Codes(mic="XNAS"), "names a market that is in no basket"),
+        ("", Codes(isin="US0378331006"), "isin: expected an ISIN"),
+        ("", Codes(mic="XNASDAQ"), "mic: expected a MIC"),
+    ],
+)
+def test_wrong_codes_of_a_market_are_refused(name: str, codes: Codes, reason: str) -> None:
+    plain = constitution()
+    market = name or next(iter(next(iter(plain.market.baskets.values()))))
+    changed = msgspec.structs.replace(plain.market, codes={market: codes})
+    with pytest.raises(ConfigurationError, match=reason):
+        check(msgspec.structs.replace(plain, market=changed))

@@ -36,6 +36,7 @@ from hansa.lab.conduct import Span
 from hansa.market.schema import conform
 from simulator import BAR_NS, DAY_NS
 from small_market import persistent
+from tokens import require_softhsm, restore_store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -140,6 +141,21 @@ def test_keys_are_readable_by_their_owner_alone_and_everybody_has_signed(allianc
         (file,) = (alliance.directory / name / "bars").iterdir()
         assert file.name == f"{name}_EUR-USD.parquet"
         assert stat.S_IMODE(file.parent.stat().st_mode) == 0o700
+
+
+def test_members_whose_keys_are_in_tokens_have_no_key_file_and_have_signed(tmp_path: Path) -> None:
+    require_softhsm()
+    before = os.environ.get("SOFTHSM2_CONF")
+    try:
+        one = found(tmp_path / "alliance", "test", {name: [bars(name)] for name in MEMBERS}, rules, is_hsm=True)
+        for name in MEMBERS:
+            node = load_node(one.directory / name)
+            assert node.kit.signing_key.public.startswith("p256:")
+            assert not (one.directory / name / "identity.key").exists()
+            assert stat.S_IMODE((one.directory / name / "token.pin").stat().st_mode) == 0o600
+        assert load_node(one.directory / COORDINATOR).kit.signing_key.algorithm == "ed25519"
+    finally:
+        restore_store(before)
 
 
 def test_a_node_without_a_constitution_is_told_what_to_do(alliance: Alliance) -> None:

@@ -17,6 +17,7 @@ from hansa.cli import (
     chaos,
     constitution,
     evidence,
+    keys,
     kit,
     market,
     node,
@@ -36,6 +37,7 @@ app = typer.Typer(
     no_args_is_help=True, invoke_without_command=True, add_completion=False, pretty_exceptions_enable=False
 )
 app.add_typer(kit.app, name="kit")
+app.add_typer(keys.app, name="keys")
 app.add_typer(constitution.app, name="constitution")
 app.add_typer(bench.app, name="bench")
 app.add_typer(benchmark.app, name="benchmark")

@@ -19,8 +19,9 @@ from hansa.errors import ConfigurationError
 if TYPE_CHECKING:
     from hansa.governance.amendment import Change
     from hansa.governance.constitution import Constitution, Party
+    from hansa.governance.key_statements import SignedStatement
     from hansa.governance.signed import SignedConstitution
-    from hansa.identity.roster import Roster
+    from hansa.identity.roster import Member, Roster
 
 app = typer.Typer(help="Draft, read, compare, sign and verify a federation's constitution.", no_args_is_help=True)
 
@@ -28,6 +29,11 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 FileArgument = Annotated[Path, typer.Argument(help="A constitution.", metavar="FILE")]
 FilesArgument = Annotated[list[Path], typer.Argument(help="Copies of one constitution.", metavar="FILE...")]
 RosterOption = Annotated[Path | None, typer.Option(help="roster.json of a kit: names and identity keys.")]
+
+RotationOption = Annotated[
+    list[Path] | None,
+    typer.Option(help="Signed rotation of a member's key: the member stays, with its new key. Repeat it."),
+]
 
 
 @app.command()
@@ -37,6 +43,7 @@ def new(
     roster: RosterOption = None,
     out: Annotated[Path, typer.Option(help="Where the unsigned constitution goes.")] = Path("constitution.json"),
     before: Annotated[Path | None, typer.Option("--from", help="The constitution that the new one supersedes.")] = None,
+    rotation: RotationOption = None,
     template: Annotated[
         bool, typer.Option("--template", help="Write a commented DRAFT to edit, of --from if given, and end.")
     ] = False,
@@ -61,7 +68,7 @@ def new(
         supersedes=old,
     )
     if old:
-        require_succession(old, made)
+        require_succession(old, made, _rotations(rotation))
     if out.exists():
         raise ConfigurationError(f"{out} exists; name another file with --out, signatures in it would be lost")
     write(out, SignedConstitution(made, {}))
@@ -155,6 +162,7 @@ def verify(
     *,
     roster: RosterOption = None,
     previous: Annotated[Path | None, typer.Option(help="The constitution before: check the chain.")] = None,
+    rotation: RotationOption = None,
     out: Annotated[Path | None, typer.Option(help="Write the copies' signatures into one file.")] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -169,7 +177,7 @@ def verify(
         faults += _differences_from_roster(found, _roster(roster))
     if previous:
         try:
-            require_succession(read(previous).require_all_signatures(), found)
+            require_succession(read(previous).require_all_signatures(), found, _rotations(rotation))
         except ConfigurationError as error:
             faults.append(str(error))
     if out:
@@ -184,29 +192,45 @@ def verify(
     raise typer.Exit(int(bool(faults)))
 
 
-def _parties(path: Path | None, old: Constitution | None) -> tuple[str, tuple[Party, ...], Party]:
-    from hansa.governance.constitution import Party
+def _rotations(paths: list[Path] | None) -> list[SignedStatement]:
+    from hansa.governance.key_statements import SignedStatement
 
+    return [SignedStatement.from_bytes(_text(path).encode(), what=str(path)) for path in paths or ()]
+
+
+def _parties(path: Path | None, old: Constitution | None) -> tuple[str, tuple[Party, ...], Party]:
     if path:
         roster = _roster(path)
-        members = tuple(Party(member.name, member.identity_key) for member in roster.members)
-        coordinator = Party(roster.coordinator.name, roster.coordinator.identity_key)
+        members, coordinator = tuple(map(_party, roster.members)), _party(roster.coordinator)
         return roster.federation, members, coordinator
     if old:
         return old.federation, old.members, old.coordinator
     raise ConfigurationError("expected the parties: --roster roster.json of a kit, or --from a constitution in force")
 
 
+def _party(node: Member) -> Party:
+    from hansa.governance.constitution import Party
+
+    return Party(node.name, node.identity_key, lei=node.lei or "", recovery_key=node.recovery_key or "")
+
+
 def _differences_from_roster(found: Constitution, roster: Roster) -> list[str]:
-    own = {party.name: party.identity_key for party in (*found.members, found.coordinator)}
-    theirs = {node.name: node.identity_key for node in (*roster.members, roster.coordinator)}
+    own = {party.name: party for party in (*found.members, found.coordinator)}
+    theirs = {node.name: _party(node) for node in (*roster.members, roster.coordinator)}
     faults = [f"federation: {found.federation}; roster: {roster.federation}"]
     faults = faults if found.federation != roster.federation else []
     if found.coordinator.name != roster.coordinator.name:
         faults.append(f"coordinator: {found.coordinator.name}; roster: {roster.coordinator.name}")
     for name in sorted(own.keys() | theirs.keys()):
-        if own.get(name) != theirs.get(name):
-            faults.append(f"{name}: key {own.get(name, 'absent')}; roster: {theirs.get(name, 'absent')}")
+        ours, others = own.get(name), theirs.get(name)
+        if ours == others:
+            continue
+        said = []
+        for what in ("identity_key", "lei", "recovery_key"):
+            one, other = (getattr(party, what) if party else "absent" for party in (ours, others))
+            if one != other:
+                said.append(f"{what.replace('_', ' ')} {one or 'none'}; roster: {other or 'none'}")
+        faults.append(f"{name}: {', '.join(said)}")
     return faults
 
 

@@ -26,7 +26,17 @@ from hansa.cli.key_options import (
 from hansa.errors import HansaError
 from hansa.identity.certificates import load_certificate
 from hansa.identity.configuration import DataConfiguration, NatsConfiguration, NodeConfiguration
-from hansa.identity.kit import Kit, Request, issue, make_authority_directory, make_federation, request_kit
+from hansa.identity.files import read_file
+from hansa.identity.keys import open_signer
+from hansa.identity.kit import (
+    Kit,
+    Request,
+    issue,
+    make_authority_directory,
+    make_federation,
+    request_kit,
+    write_request,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -67,6 +77,10 @@ def request(
     name: Annotated[str, typer.Option(help="Name of this node.")],
     role: Annotated[Literal["member", "coordinator"], typer.Option(help="What this node is.")] = "member",
     legal_name: Annotated[str, typer.Option(help="Name of the institution in law.")] = "",
+    lei: Annotated[str, typer.Option(help="LEI of the institution (ISO 17442).")] = "",
+    recovery_key: Annotated[
+        str, typer.Option(help="Public key, of `hansa keys create`, that may revoke or replace a lost identity key.")
+    ] = "",
     url: UrlOption = "",
     data: Annotated[str, typer.Option(help="Directory of this member's data.")] = "",
     passphrase: PassphraseOption = "prompt",
@@ -88,7 +102,28 @@ def request(
         configuration = NodeConfiguration(
             name, federation, role, NatsConfiguration(url=url), DataConfiguration(directory=data), keys=keys
         )
-        asked = request_kit(directory, configuration=configuration, legal_name=legal_name)
+        asked = request_kit(
+            directory, configuration=configuration, legal_name=legal_name, lei=lei, recovery_key=recovery_key
+        )
+        Console().print(
+            f"Send {directory / 'request.json'} to the authority; read it this key aloud:\n{asked.identity_key}"
+        )
+
+
+@app.command()
+def renew(directory: Annotated[Path, typer.Argument(help="A node's folder.")]) -> None:
+    """Make request.json anew for the identity key that is there: before its certificate ends, or after a rotation."""
+    with _faults():
+        configuration = NodeConfiguration.from_toml(read_file(directory / "hansa.toml").decode(errors="replace"))
+        before = Request.from_bytes(read_file(directory / "request.json"))
+        asked = write_request(
+            directory,
+            configuration,
+            open_signer(directory, configuration.keys),
+            legal_name=before.legal_name,
+            lei=before.lei or "",
+            recovery_key=before.recovery_key or "",
+        )
         Console().print(
             f"Send {directory / 'request.json'} to the authority; read it this key aloud:\n{asked.identity_key}"
         )

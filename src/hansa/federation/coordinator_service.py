@@ -114,7 +114,7 @@ def start_server(node: Node) -> NatsServer | None:
     options = ServerOptions(
         federation=node.constitution.federation,
         coordinator=node.kit.name,
-        members=tuple(party.name for party in node.constitution.members),
+        members=node.admitted,
         certificate=node.kit.certificate,
         key=node.kit.key,
         authority=write_anchors(node),

@@ -88,6 +88,10 @@ class Draft(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             weight_cap=float(market.weight_cap),
             influence_cap=float(market.influence_cap),
             history_days=market.history_days,
+            codes="\n".join(
+                f"{_text(name)} = {{isin = {_text(one.isin)}, mic = {_text(one.mic)}}}"
+                for name, one in market.codes.items()
+            ),
             baskets="\n".join(f"{_text(name)} = {_texts(markets)}" for name, markets in market.baskets.items()),
             **{name: float(getattr(budgets, name)) for name in _EPSILONS},
             rounds_a_year=budgets.rounds_a_year,
@@ -139,6 +143,9 @@ history_days = {history_days}  # days that a round looks back
 
 [market.baskets]  # markets that are measured together, by the basket's name
 {baskets}
+
+[market.codes]  # of a market, where there are any: "BAY" = {{isin = "DE000BAY0017", mic = "XETR"}}
+{codes}
 
 [budgets]  # epsilon: the smaller, the less a sum tells and the noisier it is; 1 is strong, 8 is weak
 census = {census}  # a year, for one client in a basket

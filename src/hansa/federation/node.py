@@ -5,6 +5,7 @@ A node's folder is its kit plus:
 | file | what | who may read |
 |---|---|---|
 | constitution.json | the constitution with every member's signature | anybody |
+| revocations/ | signed revocations of identity keys (`hansa keys revoke`) | anybody |
 | bars/ | the member's bar files | the member |
 | node/facts.sqlite | durable facts, ledger, egress record | the member (0600) |
 | node/records.sqlite | published records | `hansa status`, `hansa watch` |
@@ -28,10 +29,11 @@ from typing import TYPE_CHECKING, Final, Literal
 
 import uvloop
 
-from hansa.errors import ConfigurationError, HansaError
+from hansa.errors import ConfigurationError, HansaError, IdentityError
 from hansa.federation.nats_transport import NatsTransport
+from hansa.governance.key_statements import Revocation, SignedStatement, authority_of
 from hansa.governance.signed import read
-from hansa.identity.files import write_file
+from hansa.identity.files import read_file, write_file
 from hansa.identity.kit import Kit
 from hansa.identity.tls import anchors
 from hansa.protocol.listing import epoch_label
@@ -54,6 +56,12 @@ class Node:
 
     kit: Kit
     constitution: Constitution
+    revoked: frozenset[str] = frozenset()  # members whose identity key has been revoked
+
+    @property
+    def admitted(self) -> tuple[str, ...]:
+        """Members of the constitution whose identity key has not been revoked."""
+        return tuple(party.name for party in self.constitution.members if party.name not in self.revoked)
 
     @property
     def directory(self) -> Path:
@@ -101,9 +109,9 @@ def load_node(directory: Path) -> Node:
     """Read a node's folder.
 
     Raises:
-        IdentityError: The kit is incomplete, damaged or readable by others.
+        IdentityError: The kit is incomplete, damaged or readable by others, or its key or the coordinator's is revoked.
         ConfigurationError: hansa.toml or the constitution is wrong, or it does not name this node's key.
-        SignatureError: A member has not signed the constitution.
+        SignatureError: A member has not signed the constitution, or a revocation lacks a signature.
     """
     kit = Kit.load(directory, at=datetime.fromtimestamp(time.time(), tz=UTC))
     path = directory / "constitution.json"
@@ -115,9 +123,29 @@ def load_node(directory: Path) -> Node:
     parties = {party.name: party.identity_key for party in (*constitution.members, constitution.coordinator)}
     if parties.get(kit.name) != kit.signing_key.public:
         raise ConfigurationError(f"constitution: {kit.name} with this kit's key is not a party to it")
-    node = Node(kit, constitution)
+    node = Node(kit, constitution, _revoked(directory, constitution))
+    if {kit.name, constitution.coordinator.name} & node.revoked:
+        names = ", ".join(sorted({kit.name, constitution.coordinator.name} & node.revoked))
+        raise IdentityError(
+            f"{directory}: the identity key of {names} has been revoked; nothing is signed with it or taken from it: "
+            "rotate it, and let the members sign the constitution that names the new one"
+        )
     node.work.mkdir(mode=0o700, exist_ok=True)
     return node
+
+
+def _revoked(directory: Path, constitution: Constitution) -> frozenset[str]:
+    """Return whose keys the files in `revocations/` revoke; those about keys of other epochs say nothing here."""
+    found: set[str] = set()
+    keys = {party.name: party.identity_key for party in (*constitution.members, constitution.coordinator)}
+    for path in sorted((directory / "revocations").glob("*.json")):
+        signed = SignedStatement.from_bytes(read_file(path), what=str(path))
+        statement = signed.statement
+        if isinstance(statement, Revocation) and keys.get(statement.node) == statement.key:
+            authority = authority_of(signed, constitution)
+            logger.warning("identity key of %s is revoked by %s: %s", statement.node, authority, statement.reason)
+            found.add(statement.node)
+    return frozenset(found)
 
 
 def require_role(node: Node, role: Literal["member", "coordinator"]) -> None:
@@ -189,7 +217,7 @@ def write_anchors(node: Node) -> Path:
     Every identity key of the constitution that nobody has revoked, and no authority.
     """
     parties = (*node.constitution.members, node.constitution.coordinator)
-    keys = {party.name: party.identity_key for party in parties}
+    keys = {party.name: party.identity_key for party in parties if party.name not in node.revoked}
     at = datetime.fromtimestamp(time.time(), tz=UTC)
     made = anchors(node.constitution.federation, keys, server=node.kit.identity, signer=node.kit.signing_key, at=at)
     path = node.work / "members.crt"

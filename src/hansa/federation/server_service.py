@@ -44,7 +44,7 @@ def server_options(node: Node, where: ServerPlace) -> ServerOptions:
     return ServerOptions(
         federation=node.constitution.federation,
         coordinator=node.constitution.coordinator.name,
-        members=tuple(party.name for party in node.constitution.members),
+        members=node.admitted,
         certificate=node.kit.certificate,
         key=node.kit.key,
         authority=write_anchors(node),

@@ -6,8 +6,9 @@ are derived, so they are shown after the clauses from which they follow.
 
 Guarantees: two constitutions that differ in any field have at least one change, and the changes name every field that
 differs. `require_succession` accepts only a successor of the same federation that names its predecessor's digest, has
-the next epoch, and keeps a quorum of the members before, with their keys: of two successors of one constitution, both
-signed by all their members, an honest member has signed both.
+the next epoch, and keeps a quorum of the members before, with their keys or with keys that follow them by a signed
+rotation (`key_statements`): of two successors of one constitution, both signed by all their members, an honest member
+has signed both.
 Does NOT guarantee: a judgement of the whole. Effects are said of each clause as if the others stayed.
 """
 
@@ -20,11 +21,13 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from hansa.errors import ConfigurationError
+from hansa.governance.key_statements import Rotation, authority_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from hansa.governance.constitution import Constitution
+    from hansa.governance.key_statements import SignedStatement
 
 ABSENT: Final = None
 _WEAKER: Final = "privacy weaker"
@@ -58,6 +61,7 @@ _ADDED: Final = (
 )
 _OTHERWISE: Final = (
     (r"members\.[^.]+\.identity_key", "another key: make sure that it is the member's"),
+    (r"members\.[^.]+\.recovery_key", "who may replace the member's key: make sure that it is the member's"),
     (r"coordinator\..+", "another coordinator"),
     (r"purposes\.[^.]+\.unit", "the budget is about another unit"),
     (r"attestation\.policy", "another demand on the coordinator's machine"),
@@ -95,14 +99,25 @@ def changes(old: Constitution, new: Constitution) -> list[Change]:
     return found
 
 
-def require_succession(old: Constitution, new: Constitution) -> None:
+def require_succession(old: Constitution, new: Constitution, rotations: Sequence[SignedStatement] = ()) -> None:
     """Return if `new` may follow `old`.
 
+    Args:
+        old: The constitution in force.
+        new: The next one.
+        rotations: Statements by which members' keys changed: who rotated its key stays, where they count under `old`.
+
     Raises:
-        ConfigurationError: Names the clause that breaks the chain.
+        ConfigurationError: Names the clause that breaks the chain, or a rotation is not one of `old`.
+        SignatureError: A rotation lacks a signature.
     """
     keys = {party.name: party.identity_key for party in new.members}
-    kept = sum(keys.get(party.name) == party.identity_key for party in old.members)
+    successors = {party.name: {party.identity_key} for party in old.members}
+    for signed in rotations:
+        authority_of(signed, old)
+        if isinstance(signed.statement, Rotation) and signed.statement.node in successors:
+            successors[signed.statement.node].add(signed.statement.new)
+    kept = sum(keys.get(name) in known for name, known in successors.items())
     clauses = {
         f"federation: expected {old.federation}, got {new.federation}": new.federation == old.federation,
         f"epoch: expected {old.epoch + 1}, got {new.epoch}": new.epoch == old.epoch + 1,
@@ -117,7 +132,7 @@ def require_succession(old: Constitution, new: Constitution) -> None:
 
 def _leaves(constitution: Constitution) -> dict[str, _Leaf]:
     tree = constitution.fields()
-    tree["members"] = {party.name: {"identity_key": party.identity_key} for party in constitution.members}
+    tree["members"] = {one.pop("name"): one for one in tree["members"]}
     found = {clause: _Leaf(value) for clause, value in _walk(tree, "")}
     found["quorum (derived)"] = _Leaf(constitution.quorum)
     found["threshold (derived)"] = _Leaf(constitution.threshold)

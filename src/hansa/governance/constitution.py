@@ -38,6 +38,7 @@ from hansa.crypto.sampling import LARGEST_SIGMA
 from hansa.crypto.signature import parse_public
 from hansa.errors import ConfigurationError, IdentityError
 from hansa.identity.attestation.clause import AttestationClause  # noqa: TC001 - msgspec reads it at run time
+from hansa.identity.codes import check_isin, check_lei, check_mic
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -56,11 +57,16 @@ _MAX_SUMS: Final = 10_000
 _ANY_SUNDAY: Final = datetime(2024, 1, 7, tzinfo=UTC)  # a schedule that recurs does so from any day on
 
 
-class Party(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A member or the coordinator: its name and its identity key (`ed25519:...`)."""
+class Party(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A member or the coordinator: its name, its identity key (`ed25519:...` or `p256:...`).
+
+    Where they are given: its LEI, and a second public key, kept apart, that may revoke or replace a lost identity key.
+    """
 
     name: str
     identity_key: str
+    lei: str = ""
+    recovery_key: str = ""
 
 
 class Purpose(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -109,7 +115,14 @@ class Deadlines(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     open_seconds: float
 
 
-class Market(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Codes(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What a market is by the codes of finance: the instrument (ISO 6166) and the venue (ISO 10383), where they are."""
+
+    isin: str = ""
+    mic: str = ""
+
+
+class Market(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """What is measured together: baskets of markets, the log measures of a bar, the one that is the cost.
 
     `volume_unit` is the quote volume a bar that counts as 1 in the census; `weight_cap` the largest share of a member
@@ -125,6 +138,7 @@ class Market(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     weight_cap: float
     influence_cap: float
     history_days: int
+    codes: dict[str, Codes] = {}  # by market; those of a currency pair or a crypto-asset may be missing
 
     def __post_init__(self) -> None:
         msgspec.structs.force_setattr(self, "baskets", dict(sorted(self.baskets.items())))
@@ -246,6 +260,7 @@ def check(constitution: Constitution) -> None:
     _check_market(constitution.market)
     if constitution.attestation is not None:
         constitution.attestation.check()
+    _check_codes(constitution)
     for name, purpose in constitution.purposes.items():
         _check_purpose(name, purpose, constitution)
 
@@ -255,6 +270,33 @@ def _key_bytes(party: Party) -> bytes:
         return parse_public(party.identity_key)
     except IdentityError as error:
         raise ConfigurationError(f"constitution: {party.name}: {error}") from error
+
+
+def _check_codes(constitution: Constitution) -> None:
+    parties, market = (*constitution.members, constitution.coordinator), constitution.market
+    leis = [party.lei for party in parties if party.lei]
+    keys = [key for party in parties for key in (party.identity_key, party.recovery_key) if key]
+    known = {name for names in market.baskets.values() for name in names}
+    _refuse(
+        {
+            "members: an LEI stands twice": len(set(leis)) == len(leis),
+            "members: a recovery key is also an identity key, or another's recovery key": len(set(keys)) == len(keys),
+            "market.codes: names a market that is in no basket": market.codes.keys() <= known,
+        }
+    )
+    try:
+        for party in parties:
+            if party.lei:
+                check_lei(party.lei, what=f"{party.name}: lei")
+            if party.recovery_key:
+                parse_public(party.recovery_key)
+        for name, codes in market.codes.items():
+            if codes.isin:
+                check_isin(codes.isin, what=f"market.codes.{name}.isin")
+            if codes.mic:
+                check_mic(codes.mic, what=f"market.codes.{name}.mic")
+    except IdentityError as error:
+        raise ConfigurationError(f"constitution: {error}") from error
 
 
 def _check_schedule(schedule: Schedule) -> None:

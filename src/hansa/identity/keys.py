@@ -75,6 +75,17 @@ def list_signers(directory: Path, keys: KeysConfiguration) -> list[dict[str, str
     ]
 
 
+def attributes_of(signer: Signer) -> dict[str, str | bool]:
+    """Return what the token of a key says of itself and of the key; nothing of a key in a file.
+
+    Raises:
+        IdentityError: The token is gone, or does not say.
+    """
+    from hansa.identity.hsm import HardwareKey  # noqa: PLC0415
+
+    return signer.attributes() if isinstance(signer, HardwareKey) else {}
+
+
 def store_key(directory: Path, keys: KeysConfiguration, key: SigningKey, *, cost: int = COST_CHOSEN) -> None:
     """Write a software key, encrypted under the passphrase that the settings name.
 

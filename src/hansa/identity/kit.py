@@ -37,6 +37,7 @@ from hansa.identity.certificates import (
     require_in_date,
     verify_identity,
 )
+from hansa.identity.codes import check_lei
 from hansa.identity.configuration import KeysConfiguration, NatsConfiguration, NodeConfiguration
 from hansa.identity.files import read_file, read_secret, write_file, write_secret
 from hansa.identity.key_file import COST_CHOSEN, COST_RANDOM
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
 
 COORDINATOR: Final = "coordinator"
 REQUEST_TYPE: Final = "application/vnd.hansa.kit-request+json"
+VOLUME_FILE: Final = "volume.secret"
 _VOLUME_NOISE: Final = b"hansa/volume-noise/1"
 Role = Literal["member", "coordinator"]
 
@@ -66,7 +68,9 @@ class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     role: Role
     identity_key: str
     legal_name: str
-    certificate_request: str  # PEM
+    certificate_request: str  # PEM, over the identity key
+    lei: str | msgspec.UnsetType = msgspec.UNSET
+    recovery_key: str | msgspec.UnsetType = msgspec.UNSET  # may revoke or replace a lost identity key
     signature: str = ""  # hexadecimal, by the identity key over the rest
 
     def signed_part(self) -> bytes:
@@ -138,23 +142,8 @@ class Kit:
         return True
 
     def volume_key(self) -> bytes:
-        """Return the 32 secret bytes from which the noise on this member's own volumes comes, for ever the same.
-
-        They follow from a software identity key, unless `volume.secret` (0600) holds them: with a key in hardware, or
-        once the identity key has been rotated.
-
-        Raises:
-            IdentityError: The file is readable by others or damaged.
-        """
-        path = self.directory / "volume.secret"
-        if not path.exists():
-            if isinstance(self.signing_key, SigningKey):
-                return derive(self.signing_key.to_bytes(), _VOLUME_NOISE)
-            write_secret(path, secrets.token_bytes(32))
-        found = read_secret(path)
-        if len(found) != 32:
-            raise IdentityError(f"{path}: expected 32 bytes, got {len(found)}; restore it from your backup")
-        return found
+        """Return the 32 secret bytes from which the noise on this member's own volumes comes (`volume_key`)."""
+        return volume_key(self.directory, self.signing_key)
 
     @classmethod
     def load(cls, directory: Path, *, at: dt.datetime) -> Self:
@@ -194,6 +183,30 @@ class Kit:
         return kit
 
 
+def volume_key(directory: Path, signing_key: Signer) -> bytes:
+    """Return the 32 secret bytes from which the noise on a member's own volumes comes, for ever the same.
+
+    They follow from a software identity key, unless `volume.secret` (0600) holds them: with a key in hardware, or once
+    the identity key has been rotated.
+
+    Args:
+        directory: The kit's folder.
+        signing_key: The node's identity key.
+
+    Raises:
+        IdentityError: The file is readable by others or damaged.
+    """
+    path = directory / VOLUME_FILE
+    if not path.exists():
+        if isinstance(signing_key, SigningKey):
+            return derive(signing_key.to_bytes(), _VOLUME_NOISE)
+        write_secret(path, secrets.token_bytes(32))
+    found = read_secret(path)
+    if len(found) != 32:
+        raise IdentityError(f"{path}: expected 32 bytes, got {len(found)}; restore it from your backup")
+    return found
+
+
 def make_authority_directory(directory: Path, federation: str, *, at: dt.datetime) -> None:
     """Make the authority of a federation: `authority.key` (0600, keep it offline) and `authority.crt`.
 
@@ -214,6 +227,8 @@ def request_kit(
     legal_name: str = "",
     key: SigningKey | None = None,
     cost: int = COST_CHOSEN,
+    lei: str = "",
+    recovery_key: str = "",
 ) -> Request:
     """Make a node's keys, its `hansa.toml` and its `request.json`, the one file that travels.
 
@@ -223,6 +238,8 @@ def request_kit(
         legal_name: Of the institution.
         key: Software identity key to use; a new one if None.
         cost: Of the file's encryption (`key_file`).
+        lei: Of the institution; empty: none is given.
+        recovery_key: Public key that may revoke or replace a lost identity key; empty: none.
 
     Raises:
         IdentityError: A key is there already: a second identity would lock the node out.
@@ -230,11 +247,17 @@ def request_kit(
     directory.mkdir(parents=True, exist_ok=True, mode=0o700)
     identity = _identity(directory, configuration.keys, key, cost)
     write_file(directory / "hansa.toml", configuration.to_toml().encode())
-    return write_request(directory, configuration, identity, legal_name=legal_name)
+    return write_request(directory, configuration, identity, legal_name=legal_name, lei=lei, recovery_key=recovery_key)
 
 
 def write_request(
-    directory: Path, configuration: NodeConfiguration, identity: Signer, *, legal_name: str = ""
+    directory: Path,
+    configuration: NodeConfiguration,
+    identity: Signer,
+    *,
+    legal_name: str = "",
+    lei: str = "",
+    recovery_key: str = "",
 ) -> Request:
     """Write `request.json` for an identity key that is there, and return what it says.
 
@@ -243,7 +266,16 @@ def write_request(
         configuration: Name, federation and role.
         identity: The node's identity key.
         legal_name: Of the institution.
+        lei: Of the institution; empty: none is given.
+        recovery_key: Public key that may revoke or replace a lost identity key; empty: none.
+
+    Raises:
+        IdentityError: The LEI or the recovery key is malformed.
     """
+    if lei:
+        check_lei(lei, what="lei")
+    if recovery_key and parse_public(recovery_key) == parse_public(identity.public):
+        raise IdentityError("recovery key: expected another key than the identity key, kept at another place")
     unsigned = Request(
         federation=configuration.federation,
         name=configuration.name,
@@ -251,6 +283,8 @@ def write_request(
         identity_key=identity.public,
         legal_name=legal_name,
         certificate_request=make_request(configuration.federation, configuration.name, identity).decode(),
+        lei=lei or msgspec.UNSET,
+        recovery_key=recovery_key or msgspec.UNSET,
     )
     signature = identity.sign(REQUEST_TYPE, unsigned.signed_part())
     request = msgspec.structs.replace(unsigned, signature=signature.hex())
@@ -277,7 +311,7 @@ def issue(
     coordinators = [request for request in requests if request.role == "coordinator"]
     if len(coordinators) != 1:
         raise IdentityError(f"issue: expected one request of a coordinator, got {len(coordinators)}")
-    nodes = {r: Member(r.name, r.identity_key, r.legal_name) for r in requests}
+    nodes = {r: Member(r.name, r.identity_key, r.legal_name, r.lei, r.recovery_key) for r in requests}
     for request in requests:
         verify(
             parse_public(request.identity_key),

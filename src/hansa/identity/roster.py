@@ -1,7 +1,8 @@
 """The roster: who is in a federation and by which keys they are known.
 
 Canonical JSON, one object: `{"coordinator": member, "federation": name, "members": [member, ...]}` with
-`member = {"identity_key": "ed25519:...", "legal_name": text, "name": name}`; keys sorted, no white space, UTF-8.
+`member = {"identity_key": "ed25519:...", "legal_name": text, "name": name}`, with `lei` and `recovery_key` where they
+are given; keys sorted, no white space, UTF-8.
 
 Guarantees: names and identity keys are distinct and well formed; one roster has one byte form, so one digest.
 Does NOT guarantee: that its members agreed to it (they sign the constitution, which names the same keys).
@@ -19,6 +20,7 @@ import msgspec
 
 from hansa.crypto.signature import parse_public
 from hansa.errors import IdentityError
+from hansa.identity.codes import check_lei
 
 MAX_MEMBERS: Final = 1000
 _NAME: Final = re.compile(r"[a-z0-9-]{1,40}")
@@ -36,11 +38,16 @@ def check_name(name: str, *, what: str) -> str:
 
 
 class Member(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One institution's node: its name, its public identity key and, if given, its name in law."""
+    """One institution's node: its name, its public identity key and, if given, its name in law.
+
+    Where they are given: its LEI, and the public key that may revoke or replace a lost identity key.
+    """
 
     name: str
     identity_key: str
     legal_name: str = ""
+    lei: str | msgspec.UnsetType = msgspec.UNSET
+    recovery_key: str | msgspec.UnsetType = msgspec.UNSET
 
 
 class Roster(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -62,6 +69,10 @@ class Roster(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         for node in everyone:
             check_name(node.name, what="roster: node")
             parse_public(node.identity_key)
+            if node.lei:
+                check_lei(node.lei, what=f"roster: {node.name}")
+            if node.recovery_key:
+                parse_public(node.recovery_key)
         if [m.name for m in self.members] != sorted({m.name for m in self.members}):
             raise IdentityError("roster: expected members sorted by name, each name once")
         if len({n.name for n in everyone}) < len(everyone) or len({n.identity_key for n in everyone}) < len(everyone):

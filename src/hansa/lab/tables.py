@@ -64,6 +64,9 @@ def show(console: Console, result: Mapping[str, Any]) -> None:
     sent = statistics.mean(result["bytes_per_member"].values())
     steps = ", ".join(f"{name} {seconds * 1e3:.0f} ms" for name, seconds in result["steps"].items())
     console.print(f"Sent by a member: {sent / 1e6:.2f} MB. Median sum: {steps}. All in all {result['seconds']:.0f} s.")
+    tokens = [row for row in result.get("identity_keys", {}).values() if row["store"] == "pkcs11"]
+    if tokens:
+        console.print(f"Identity keys of {len(tokens)} brokers: P-256, each in a SoftHSM token that it cannot leave.")
     if "restarts" in result:
         same = "the same sums, byte for byte" if result["is_same_aggregate"] else "[red]DIFFERENT sums[/red]"
         console.print(f"Killed and started again: {result['restarts']} processes; {same}.")
