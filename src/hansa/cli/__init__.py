@@ -16,6 +16,7 @@ from hansa.cli import (
     benchmark,
     chaos,
     constitution,
+    doctor,
     kit,
     market,
     node,
@@ -44,6 +45,7 @@ app.add_typer(node.member_app, name="member")
 app.add_typer(server.app, name="server")
 app.command("alerts")(show.alerts)
 app.command("chaos")(chaos.chaos)
+app.command("doctor")(doctor.doctor)
 app.command("demo")(alliance.demo)
 app.command("replay")(replay.replay)
 app.command("ripple")(ripple.ripple)

@@ -7,8 +7,9 @@ has signed it, and its file, are in `signed`; how one follows another is in `ame
 * `epoch` counts the federation's constitutions. Whatever is amended, the next one has the next epoch, because the
   set-up's keys and masks are bound to the digest: there is no amendment within an epoch.
 * `supersedes` is the digest of the constitution before; null in the first. The digests make a chain.
-* `attestation` is what members ask of the coordinator's machine (`identity.attestation.clause`). Where there is none,
-  the canonical bytes do not have the field, so that constitutions signed before it existed keep their digests.
+* `attestation` is what members ask of the coordinator's machine (`identity.attestation.clause`), `node_audit`
+  what they ask of each other's nodes (`node_audit`). Where there is none, the canonical bytes do not have the field,
+  so that constitutions signed before it existed keep their digests.
 
 Derived, never stored: `quorum = floor((n + c) / 2) + 1` (two quorums share an honest member) and the decryption
 threshold `max(c + 1, quorum)`.
@@ -36,6 +37,7 @@ from hansa.crypto.sampling import LARGEST_SIGMA
 from hansa.crypto.signature import parse_public
 from hansa.errors import ConfigurationError, IdentityError
 from hansa.governance.canonical import canonical, strict_json
+from hansa.governance.node_audit import NodeAuditClause  # noqa: TC001 - likewise
 from hansa.identity.attestation.clause import AttestationClause  # noqa: TC001 - msgspec reads it at run time
 
 if TYPE_CHECKING:
@@ -43,7 +45,7 @@ if TYPE_CHECKING:
 
 SUM_LIMIT: Final = 2**44
 MAX_MEMBERS: Final = 100
-OPTIONAL: Final = frozenset({"attestation"})
+OPTIONAL: Final = frozenset({"attestation", "node_audit"})
 """Clauses that the canonical bytes leave out where there are none."""
 SMALLEST_SHARE: Final = 0.5  # of a member's noise, in steps: below, the accounting of discrete noise does not hold
 _NAME = re.compile(r"[a-z0-9-]{1,40}")
@@ -148,6 +150,7 @@ class Constitution(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     deadlines: Deadlines
     supersedes: str | None = None
     attestation: AttestationClause | None = None
+    node_audit: NodeAuditClause | None = None
 
     @property
     def quorum(self) -> int:
@@ -241,6 +244,8 @@ def check(constitution: Constitution) -> None:
     _check_market(constitution.market)
     if constitution.attestation is not None:
         constitution.attestation.check()
+    if constitution.node_audit is not None:
+        constitution.node_audit.check()
     for name, purpose in constitution.purposes.items():
         _check_purpose(name, purpose, constitution)
 
