@@ -13,6 +13,7 @@ import base64
 import functools
 import hashlib
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -30,6 +31,7 @@ from hansa.crypto.ring import ELEMENT_BYTES, decode_element
 from hansa.crypto.sharing import SHARE_BYTES, Share, combine, split
 from hansa.crypto.signature import pae, parse_public, verify
 from hansa.errors import HansaError
+from hansa.federation.doctor.report import NodeReport, Probe, faults_of, open_check, open_report, sign_report
 from hansa.federation.draft_file import EXAMPLE, Draft
 from hansa.federation.frames import ChunkStore, Commit
 from hansa.federation.transport import Subject, check_identifier
@@ -60,6 +62,8 @@ from sample_federation import COORDINATOR, EPOCH_ID, LENGTH, NAMES, cohort, key,
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from hansa.governance.constitution import Constitution
+
 MAX_BODY = 1 << 22
 
 
@@ -84,6 +88,45 @@ class RawPayload(msgspec.Struct, frozen=True, array_like=True):
     sender: str
     payload: bytes
     signature: bytes
+
+
+def node_report(constitution: Constitution) -> bytes:
+    """Return a signed report of a node."""
+    probes = (Probe("kit", "pass", "well"), Probe("tls", "warn", "soon over", "renew"))
+    return sign_report(
+        NodeReport(
+            federation="fuzz", node="m00", role="member", epoch=1, constitution=constitution.digest(), quarter="2026Q4",
+            at="2026-11-25T11:00:00+00:00", software="0.1.0", code="ab" * 32, probes=probes,
+        ),
+        key("m00"),
+    )  # fmt: skip
+
+
+def open_report_of(constitution: Constitution) -> Callable[[bytes], None]:
+    """Return a function that reads its input as a report, as it comes, and with the report in it signed afresh."""
+
+    def read(data: bytes) -> None:
+        at = datetime(2026, 11, 25, tzinfo=UTC)
+        open_check_of(data, constitution)
+        report = reported_words(data)
+        if report is not None:
+            data = sign_report(report, key("m00"))
+        faults_of(open_report(data, constitution), constitution, at=at, software="0.1.0", code="ab" * 32)
+
+    return read
+
+
+def open_check_of(data: bytes, constitution: Constitution) -> None:
+    """Read the input as a check."""
+    _refused_or_read(lambda raw: open_check(raw, constitution), data)
+
+
+def reported_words(data: bytes) -> NodeReport | None:
+    """Return the report inside the input, whoever signed it."""
+    try:
+        return msgspec.convert(msgspec.json.decode(data)["report"], NodeReport)
+    except (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError, RecursionError, KeyError, TypeError):
+        return None
 
 
 def envelope(data: bytes) -> None:
@@ -300,6 +343,8 @@ def _governance() -> Iterable[Target]:
     yield Target("json", json_value, (rules.constitution.bytes(), b'{"a":[1e-7,null,"\\u00e9"]}'), "json")
     yield Target("constitution", parse, (rules.constitution.bytes(),), "json", max_bytes=8192)
     yield Target("constitution-file", constitution_file, (rules.to_bytes(),), "json", max_bytes=8192)
+    report = open_report_of(rules.constitution)
+    yield Target("node-report", report, (node_report(rules.constitution),), "json", max_bytes=8192)
     yield Target("draft", draft, (EXAMPLE.to_toml().encode(),), "text", max_bytes=8192, weight=1)
 
 

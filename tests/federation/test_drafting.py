@@ -13,6 +13,8 @@ from hansa.errors import ConfigurationError
 from hansa.federation.draft_file import EXAMPLE, Budgets, Draft, Training
 from hansa.federation.drafting import affordable, constitution_of, draft_of, scheduled_rounds
 from hansa.governance.constitution import Party, Schedule, check, parse
+from hansa.governance.node_audit import NodeAuditClause
+from hansa.identity.attestation.clause import AttestationClause, Image
 from simulator import signing_key
 
 if TYPE_CHECKING:
@@ -50,6 +52,30 @@ def test_budgets_pay_for_what_is_planned(members: int, rounds: int, epsilon: flo
     assert affordable(found, "gram") >= rounds
     assert affordable(found, "gram") <= rounds * 1.1 + 1
     assert affordable(found, "weights") >= rounds * steps
+
+
+TDX = Image("tdx", {"mrtd": "ab" * 48, "rtmr1": "cd" * 48})
+CLAUSES = {
+    "attestation": AttestationClause("require", images=(TDX, Image("sgx", {"mrsigner": "ef" * 32})), code=("12" * 32,)),
+    "node_audit": NodeAuditClause(("kit", "tls"), grace_days=14, suspend=False),
+}
+
+
+@pytest.mark.parametrize("clauses", [{}, {"attestation": CLAUSES["attestation"]}, CLAUSES])
+def test_optional_clauses_travel_through_the_draft_file_and_back(clauses: dict[str, object]) -> None:
+    draft = replace(EXAMPLE, **clauses)
+    assert Draft.from_toml(draft.to_toml()) == draft
+    found = made(draft)
+    assert parse(found.bytes()) == found
+    assert {name: getattr(draft_of(found), name) for name in CLAUSES} == dict.fromkeys(CLAUSES) | clauses
+    assert all((name in found.fields()) == (name in clauses) for name in CLAUSES)
+
+
+def test_an_optional_clause_that_nobody_can_meet_is_refused_in_the_draft() -> None:
+    with pytest.raises(ConfigurationError, match="attestation: images: at least one"):
+        made(replace(EXAMPLE, attestation=AttestationClause("require")))
+    with pytest.raises(ConfigurationError, match="node_audit"):
+        made(replace(EXAMPLE, node_audit=NodeAuditClause(())))
 
 
 def test_left_out_the_colluders_are_the_most_and_the_cohort_the_least() -> None:

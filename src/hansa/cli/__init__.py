@@ -18,6 +18,7 @@ from hansa.cli import (
     constitution,
     evidence,
     keys,
+    doctor,
     kit,
     market,
     node,
@@ -49,6 +50,7 @@ app.add_typer(node.member_app, name="member")
 app.add_typer(server.app, name="server")
 app.command("alerts")(show.alerts)
 app.command("chaos")(chaos.chaos)
+app.command("doctor")(doctor.doctor)
 app.command("demo")(alliance.demo)
 app.command("replay")(replay.replay)
 app.command("ripple")(ripple.ripple)

@@ -15,6 +15,7 @@ import msgspec
 
 from hansa.errors import ConfigurationError
 from hansa.governance.constitution import Deadlines, Market, Schedule
+from hansa.governance.node_audit import NodeAuditClause  # noqa: TC001 - msgspec reads it at run time
 from hansa.identity.attestation.clause import AttestationClause  # noqa: TC001 - msgspec reads it at run time
 
 
@@ -57,6 +58,7 @@ class Draft(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     reopenings: int = 2
     cosignatures: int | None = None
     attestation: AttestationClause | None = None
+    node_audit: NodeAuditClause | None = None
 
     @classmethod
     def from_toml(cls, text: str) -> Self:
@@ -103,6 +105,7 @@ class Draft(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             time_zone=_text(self.schedule.time_zone),
             **{name: float(getattr(self.deadlines, name)) for name in Deadlines.__struct_fields__},
             attestation=_NO_ATTESTATION if self.attestation is None else _attestation(self.attestation),
+            node_audit=_NO_NODE_AUDIT if self.node_audit is None else _node_audit(self.node_audit),
         )
 
 
@@ -173,7 +176,14 @@ upload_seconds = {upload_seconds}
 agree_seconds = {agree_seconds}
 open_seconds = {open_seconds}
 
-{attestation}"""
+{attestation}
+{node_audit}"""
+_NO_NODE_AUDIT: Final = """\
+# [node_audit]  # what members ask of each other's nodes every quarter; left out: nothing
+# must_pass = ["kit", "keys", "tls", "constitution", "acknowledged", "facts"]
+# grace_days = 30  # after the quarter's end
+# suspend = true
+"""
 _NO_ATTESTATION: Final = """\
 # [attestation]  # what members ask of the coordinator's machine; left out: nothing
 # policy = "require"  # or "warn", "off"
@@ -196,6 +206,16 @@ def _attestation(clause: AttestationClause) -> str:
         lines += ["", "[[attestation.images]]", f"technology = {_text(image.technology)}"]
         lines.append(f"registers = {{ {registers} }}")
     return "\n".join(lines) + "\n"
+
+
+def _node_audit(clause: NodeAuditClause) -> str:
+    return (
+        "[node_audit]  # what members ask of each other's nodes every quarter\n"
+        f"must_pass = {_texts(clause.must_pass)}  # probes of `hansa doctor`\n"
+        f"grace_days = {clause.grace_days}  # after the quarter's end\n"
+        f"suspend = {str(clause.suspend).lower()}  # whoever fails then\n"
+        f"code = {_texts(clause.code)}  # measurements of the package that members may run; empty: any\n"
+    )
 
 
 def _optional(name: str, value: int | None, example: int) -> str:

@@ -106,6 +106,7 @@ def constitution_of(
         deadlines=draft.deadlines,
         supersedes=None if supersedes is None else supersedes.digest(),
         attestation=draft.attestation,
+        node_audit=draft.node_audit,
     )
     if constitution.minimum_cohort > constitution.colluders:  # otherwise `check` refuses
         constitution = replace(constitution, purposes=_fitting(constitution))
@@ -155,6 +156,7 @@ def draft_of(constitution: Constitution) -> Draft:
         reopenings=constitution.reopenings,
         cosignatures=constitution.cosignatures or 0,
         attestation=constitution.attestation,
+        node_audit=constitution.node_audit,
     )
     made = constitution_of(
         draft,

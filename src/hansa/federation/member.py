@@ -106,6 +106,7 @@ class MemberNode:
         self._closures = Closures(limits)
         self.log = LogView(name, limits=limits, signer=signer, store=store, clock=clock)
         self._attesting = attesting
+        self._clock_offset_ns: int | None = None
         self.readding = Readding(name, limits=limits, facts=store, records=records, clock=clock)
         self._handlers: dict[str, Handler] = {
             "attest": self._on_attest,
@@ -282,6 +283,7 @@ class MemberNode:
         self._sessions[subject.session] = session
         self._closures.know(manifest)
         self._records.session(manifest, "announce", message.time_ns)
+        self._note_clock(message.time_ns)
         if self._attesting is not None and not self._attesting.may_send(
             subject.session, self._epoch.keys_for_session().epoch_id
         ):
@@ -289,6 +291,13 @@ class MemberNode:
         body = session.upload(self._door, announced_ns=message.time_ns, now_ns=self._clock())
         self._record_budgets(session.manifest)
         return [] if body is None else [("upload", body)]
+
+    def _note_clock(self, stream_ns: int) -> None:
+        """Keep how far our clock is from the server's at best: what is read again at a restart is old, not late."""
+        offset = self._clock() - stream_ns
+        if self._clock_offset_ns is None or abs(offset) < abs(self._clock_offset_ns):
+            self._clock_offset_ns = offset
+            self._records.put("clock_offset_ns", offset)
 
     def _on_cohort(self, subject: Subject, message: Message) -> list[tuple[str, bytes]]:
         body = self._session(subject).on_cohort(message.body)

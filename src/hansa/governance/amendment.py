@@ -50,6 +50,8 @@ _EFFECTS: Final[tuple[tuple[str, str, str], ...]] = (
     (r"market\.weight_cap", "one member may weigh more", "one member weighs less"),
     (r"market\.influence_cap", "one client may move a measure further", "one client may move a measure less"),
     (r"market\.history_days", "rounds look further back", "rounds look back less"),
+    (r"node_audit\.grace_days", "nodes have longer to report", "nodes have less time to report"),
+    (r"node_audit\.suspend", "a node that fails is suspended", "a node that fails is only named"),
     (r"quorum", "quorum higher", "quorum lower"),
     (r"threshold", "threshold higher", "threshold lower"),
 )

@@ -7,7 +7,8 @@ has signed it, and its file, are in `signed`; how one follows another is in `ame
 * `epoch` counts the federation's constitutions. Whatever is amended, the next one has the next epoch, because the
   set-up's keys and masks are bound to the digest: there is no amendment within an epoch.
 * `supersedes` is the digest of the constitution before; null in the first. The digests make a chain.
-* `attestation` is what members ask of the coordinator's machine (`identity.attestation.clause`), `cosignatures` how
+* Clauses that may be left out: `attestation` is what members ask of the coordinator's machine
+  (`identity.attestation.clause`), `node_audit` what they ask of each other's nodes (`node_audit`), `cosignatures` how
   many members must have cosigned a checkpoint of the transparency log before a manifest in it is opened. Where there
   is none, the canonical bytes do not have the field, so that constitutions signed before keep their digests.
 
@@ -37,6 +38,7 @@ from hansa.crypto.canonical import canonical, strict_json
 from hansa.crypto.sampling import LARGEST_SIGMA
 from hansa.crypto.signature import parse_public
 from hansa.errors import ConfigurationError, IdentityError
+from hansa.governance.node_audit import NodeAuditClause  # noqa: TC001 - likewise
 from hansa.identity.attestation.clause import AttestationClause  # noqa: TC001 - msgspec reads it at run time
 from hansa.identity.codes import check_isin, check_lei, check_mic
 
@@ -45,7 +47,7 @@ if TYPE_CHECKING:
 
 SUM_LIMIT: Final = 2**44
 MAX_MEMBERS: Final = 100
-OPTIONAL: Final = frozenset({"attestation", "cosignatures"})
+OPTIONAL: Final = frozenset({"attestation", "cosignatures", "node_audit"})
 """Clauses that the canonical bytes leave out where there are none."""
 SMALLEST_SHARE: Final = 0.5  # of a member's noise, in steps: below, the accounting of discrete noise does not hold
 _NAME = re.compile(r"[a-z0-9-]{1,40}")
@@ -164,6 +166,7 @@ class Constitution(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     supersedes: str | None = None
     attestation: AttestationClause | None = None
     cosignatures: int | None = None
+    node_audit: NodeAuditClause | None = None
 
     @property
     def quorum(self) -> int:
@@ -261,6 +264,8 @@ def check(constitution: Constitution) -> None:
     if constitution.attestation is not None:
         constitution.attestation.check()
     _check_codes(constitution)
+    if constitution.node_audit is not None:
+        constitution.node_audit.check()
     for name, purpose in constitution.purposes.items():
         _check_purpose(name, purpose, constitution)
 

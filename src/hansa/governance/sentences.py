@@ -39,6 +39,7 @@ def rules_in_words(constitution: Constitution) -> list[str]:
         f"One member weighs at most {market.weight_cap:g} of a basket.",
         f"One client moves a measure by at most {market.influence_cap:g} log units: each member vouches for its own.",
         *_attestation_in_words(constitution),
+        *_node_audit_in_words(constitution),
     ]
 
 
@@ -50,6 +51,18 @@ def _attestation_in_words(constitution: Constitution) -> list[str]:
     refused = "sends nothing" if clause.policy == "require" else "notes it and takes part all the same"
     bound = "bound to its keys, its code and the epoch"
     return [f"The coordinator shows a quote of its machine ({machines}), {bound}; a member without one {refused}."]
+
+
+def _node_audit_in_words(constitution: Constitution) -> list[str]:
+    clause = constitution.node_audit
+    if clause is None:
+        return []
+    then = "is suspended" if clause.suspend else "is named"
+    needed = ", ".join(clause.must_pass)
+    return [
+        "Every quarter a member reports on its node, and another one, drawn by the log, checks it.",
+        f"Whoever has not passed {needed} {clause.grace_days} days after the quarter {then}.",
+    ]
 
 
 def purposes_in_words(constitution: Constitution, affordable: Mapping[str, int]) -> dict[str, str]:
