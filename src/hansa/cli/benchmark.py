@@ -108,6 +108,12 @@ def _print(found: dict[str, Any]) -> None:
             f"state channel: RMSE {share['gain']:+.1%} of local; public data alone {share['public_gain']:+.1%} "
             f"({part} of it)"
         )
+        band = one["coverage"]
+        if band is not None:
+            console.print(
+                f"outcomes in the 5 to 95 % band: {band['calibrated']:.1%} of {band['forecasts']:,} "
+                f"(before calibration {band['own']:.1%})"
+            )
         console.print(f"default: {one['default']['model']} ({one['default']['reason']})\n")
     table = Table(title="targets")
     for column in ("data set", "target", "wanted", "found", ""):

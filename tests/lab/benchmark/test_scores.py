@@ -108,6 +108,9 @@ def test_the_noise_of_a_cut_lies_between_the_rows_of_the_sweep() -> None:
     assert found["0.25"] == pytest.approx(0.5 * 2 ** (5 / 8))
     assert found["0.37"] == pytest.approx(2 ** (9 / 12))
     assert noise_of_cuts(rows[:1])["0.25"] is None
+    quiet = [{**row, "cut_without_noise": row["cut"] + 0.05} for row in rows]
+    assert noise_of_cuts(quiet, "cut_without_noise")["0.25"] == pytest.approx(0.5)
+    assert noise_of_cuts([{"factor": 0.1, "cut": 0.0}, *quiet], "cut_without_noise")["0.25"] == pytest.approx(0.5)
 
 
 def test_a_target_is_missed_where_it_is_missed() -> None:
@@ -117,10 +120,13 @@ def test_a_target_is_missed_where_it_is_missed() -> None:
         "ratios": {
             SHIPPED_ARM: {"rmse": {"estimate": 0.76}, "mape": {"estimate": 0.69}},
             "federated_state|none": {"rmse": {"estimate": 0.75}},
+            "centralised": {"rmse": {"estimate": 0.74}, "mape": {"estimate": 0.68}},
             "federated_state|4 a client-day": {"rmse": {"estimate": 0.779}},
         },
     }
-    verdicts = {row["target"]: row["verdict"] for row in targets({"stablecoins": shared}, None, [])}
+    rows = targets({"stablecoins": shared}, None, [])
+    assert rows[0]["found"] == "0.760 (centralised, no noise: 0.740)"
+    verdicts = {row["target"]: row["verdict"] for row in rows}
     assert verdicts == {
         "mean RMSE ratio federated / local, epsilon 8": "MISSED",
         "mean MAPE ratio federated / local, epsilon 8": "MET",
@@ -129,3 +135,53 @@ def test_a_target_is_missed_where_it_is_missed() -> None:
         "RMSE ratio more at epsilon 4 a client-day than at 8": "MET",
         "the default is in the 90 % confidence set": "MET",
     }
+
+
+def test_a_default_outside_its_set_is_a_miss_and_so_is_a_band_that_does_not_cover() -> None:
+    one: dict[str, Any] = {
+        "default": {"model": "har", "in_the_set": [SHIPPED_ARM]},
+        "ratios": {"har": {"rmse": {"estimate": 0.9}}},
+        "coverage": {"calibrated": 0.87, "forecasts": 1200, "is_met": False},
+    }
+    found = {row["target"]: (row["verdict"], row["found"]) for row in targets({"fx_hourly": one}, None, [])}
+    assert found == {
+        "the default is in the 90 % confidence set": ("MISSED", "har, RMSE ratio 0.900"),
+        "outcomes in the 5 to 95 % band, out of sample": ("MISSED", "87.0% of 1,200"),
+    }
+
+
+def test_futures_are_counted_by_the_length_of_their_history() -> None:
+    series = {
+        name: {"statistic": statistic, "p_value": 0.01, "bars": bars}
+        for name, statistic, bars in (("a", -3.0, 100), ("b", -2.5, 200), ("c", 2.5, 900))
+    }
+    tests = {"of": 3, "better": 2, "significantly_better": 2, "significantly_worse": 1, "by_series": series}
+    one = {
+        "default": {"model": "har", "in_the_set": ["har"]},
+        "ratios": {"har": {"rmse": {"estimate": 0.9}}},
+        "diebold_mariano": {"federated_personal|8": tests},
+    }
+    rows = {row["target"]: row for row in targets({"china_futures": one}, None, [])}
+    row = rows["markets significantly below it (5 %, Diebold-Mariano), epsilon 8"]
+    assert row["found"] == "67% (2 of 3): 2 of 2 with at most 200, 0 of 1 with more than 200 bars scored"
+    assert row["verdict"] == "MISSED"
+
+
+def test_gap_closure_at_four_a_year_is_wanted_and_with_the_state_at_four_too_is_printed() -> None:
+    closed = {"mape": {"estimate": 0.85}, "rmse": {"estimate": 0.75}}
+    one: dict[str, Any] = {
+        "default": {"model": "har", "in_the_set": ["har"]},
+        "ratios": {
+            "har": {"rmse": {"estimate": 0.9}},
+            SHIPPED_ARM: {"mape": {"estimate": 0.7, "low": 0.65, "high": 0.76}},
+        },
+        "gap_closure": {"federated_state|4 a year": closed, "federated_state|4": closed},
+    }
+    sweep = [{"factor": factor, "cut": cut, "cut_without_noise": 0.4} for factor, cut in ((0.5, 0.2), (1.0, 0.3))]
+    rows = {row["target"]: row["verdict"] for row in targets({"simulated": one}, None, sweep)}
+    assert rows["lower bound of that interval"] == "MISSED"
+    strict = "yearly budget at epsilon 4 (state channel at 8 a client-day)"
+    assert rows[f"gap closure in MAPE, {strict}"] == "MET"
+    assert rows[f"gap closure in RMSE, {strict}"] == "MISSED"
+    assert rows["gap closure in RMSE, yearly budget and state channel both at epsilon 4"] == "PRINTED"
+    assert rows["view noise (times the calibrated) at a cut of 25, 30, 37 %, no noise"] == "PRINTED"

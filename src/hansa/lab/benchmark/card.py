@@ -99,11 +99,13 @@ def _lines(found: Mapping[str, Any]) -> Iterator[str]:
             name,
             f"{one['ratios'][found['shipped']]['rmse']['estimate']:.3f}",
             f"{one['ratios'][found['shipped']]['mape']['estimate']:.3f}",
+            "" if one["coverage"] is None else f"{one['coverage']['calibrated']:.1%}",
             f"`{one['default']['model']}`",
         ]
         for name, one in found["datasets"].items()
     ]
-    yield from table(["data set", "shipped / local, RMSE", "shipped / local, MAPE", "default there"], rows)
+    header = ["data set", "shipped / local, RMSE", "shipped / local, MAPE", "in the 90 % band", "default there"]
+    yield from table(header, rows)
     verdicts = [row["verdict"] for row in found["targets"]]
     yield f"Targets: {verdicts.count('MET')} met, {verdicts.count('MISSED')} missed.\n"
     yield "## Monitoring\n"

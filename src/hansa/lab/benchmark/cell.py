@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from hansa.lab.benchmark.panel import Panel
 
-Kind = Literal["alone", "federated", "rivals", "newcomer"]
+Kind = Literal["alone", "federated", "rivals", "newcomer", "coverage"]
 _COMMON: Final = (
     "hansa.lab.benchmark.cell", "hansa.lab.benchmark.panel", "hansa.lab.benchmark.datasets",
     "hansa.lab.benchmark.shared", "hansa.lab.benchmark.own_arms", "hansa.lab.twins", "hansa.lab.segments",
@@ -49,6 +49,13 @@ SOURCES: Final[dict[Kind, tuple[str, ...]]] = {
     "alone": (*_COMMON, "hansa.lab.benchmark.shared_arms", "hansa.lab.assessment", "hansa.model.baselines"),
     "federated": (*_COMMON, *_FEDERATED),
     "newcomer": (*_COMMON, *_FEDERATED),
+    "coverage": (
+        *_COMMON,
+        *_FEDERATED,
+        "hansa.lab.benchmark.coverage",
+        "hansa.model.artefact",
+        "hansa.model.conformal",
+    ),
     "rivals": (*_COMMON, "hansa.lab.benchmark.rivals", "hansa.lab.benchmark.trees", "hansa.model.rival_networks"),
 }
 
@@ -188,6 +195,8 @@ def _forecasts(cell: Cell, on: Panel) -> dict[str, Float[np.ndarray, "series tes
         return dict(arms.alone(on))
     if cell.kind == "federated":
         return dict(arms.federated(on, BY_NAME[cell.name], seed=cell.seed))
+    if cell.kind == "coverage":
+        return dict(arms.quantiles(on, BY_NAME[cell.name], seed=cell.seed))
     if cell.kind == "newcomer":
         return own_arms.newcomer(on, cell.newcomer, BY_NAME[cell.name], seed=cell.seed)
     return rivals.GROUPS[cell.name](on, cell.seed)

@@ -53,7 +53,7 @@ def gather(outcomes: Mapping[Cell, Outcome], dataset: str, *, noise_factor: floa
     chosen = {
         cell: outcome
         for cell, outcome in outcomes.items()
-        if cell.dataset == dataset and cell.noise_factor == noise_factor and cell.kind != "newcomer"
+        if cell.dataset == dataset and cell.noise_factor == noise_factor and cell.kind not in {"newcomer", "coverage"}
     }
     return _joined(chosen, dataset)
 

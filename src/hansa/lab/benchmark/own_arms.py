@@ -6,8 +6,10 @@ days, 120 hours), so that one day of raw data reaches its own block and the next
 one day of a member's raw data. The state of a bar is the mean over members (weights capped) of the mean over their
 markets of each log measure less its training mean; one client moves a measure by at most the influence cap.
 
-Here sums are added in memory with Gaussian noise: the product's constitution has no federation in which each basket
-has one member, because such a sum would show that member. Pooling over markets shows nobody.
+Weights without the state come from a federation of their own: its Gram matrices hold own columns only, so that the
+same noise hides fewer values. Here sums are added in memory with Gaussian noise: the product's constitution has no
+federation in which each basket has one member, because such a sum would show that member. Pooling over markets shows
+nobody.
 """
 
 from __future__ import annotations
@@ -19,18 +21,19 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from hansa.federation.draft_file import Training
+from hansa.lab.benchmark import coverage
 from hansa.lab.benchmark.shared import INFLUENCE_CAP
+from hansa.model.artefact import residual_spread
 from hansa.model.baselines import RIDGE
+from hansa.model.conformal import calibrate
 from hansa.model.core import (
     MemberRows,
     Rows,
     block_gram,
     choose_pull,
     member_rows,
-    pack,
     solve,
     solve_personal,
-    unpack,
 )
 from hansa.model.design import HARMONICS, Design, Inputs, Scaler, fit_scaler, regressors
 from hansa.model.evaluation import next_bar
@@ -62,19 +65,47 @@ def federated(panel: Panel, epsilons: Epsilons, *, seed: int, member: str = "") 
     """
     rng = np.random.default_rng(seed)
     built = _build(panel, published_state(panel, epsilons, rng))
-    total, deviation = _summed(panel, built, epsilons, rng)
-    found = {arm: _empty(panel) for arm in ("federated_weights", "federated_personal", "federated_state")}
     keep = _own_columns(panel)
-    kept = np.append(keep, np.True_)
-    whole = solve(total, ridge=RIDGE, noise_deviation=deviation)
-    part = solve(pack(unpack(total)[np.ix_(kept, kept)]), ridge=RIDGE, noise_deviation=deviation)
+    alone = {
+        series: replace(one, rows=Rows(one.rows.regressors[:, keep], one.rows.target, one.rows.blocks))
+        for series, one in built.items()
+    }
+    whole, part = _shared(panel, built, epsilons, rng), _shared(panel, alone, epsilons, rng)
+    found = {arm: _empty(panel) for arm in ("federated_weights", "federated_personal", "federated_state")}
+    test = panel.split.test
     for series, one in built.items():
         if member and panel.members[series] != member:
             continue
-        small = replace(one, rows=Rows(one.rows.regressors[:, keep], one.rows.target, one.rows.blocks))
-        found["federated_weights"][series] = small.forecast(part)[panel.split.test]
-        found["federated_personal"][series] = _personal(panel, series, small, part)
-        found["federated_state"][series] = _personal(panel, series, one, whole)
+        small = alone[series]
+        found["federated_weights"][series] = small.forecast(part)[test]
+        found["federated_personal"][series] = small.forecast(_personal(panel, series, small, part))[test]
+        found["federated_state"][series] = one.forecast(_personal(panel, series, one, whole))[test]
+    return found
+
+
+def quantiles(panel: Panel, epsilons: Epsilons, *, seed: int) -> Forecasts:
+    """Return the quantiles of `federated_state` at the test rows: the model's own and those calibrated bar by bar.
+
+    Args:
+        panel: An own panel.
+        epsilons: Budgets.
+        seed: Of the noise.
+
+    Returns:
+        By name (`coverage.OWN`, `coverage.CALIBRATED` and a level), log units.
+    """
+    rng = np.random.default_rng(seed)
+    built = _build(panel, published_state(panel, epsilons, rng))
+    whole = _shared(panel, built, epsilons, rng)
+    found = {name: _empty(panel) for name in coverage.names()}
+    for series, one in built.items():
+        _, validation, _ = panel.parts(series)
+        first = int(validation[0])
+        linear = one.rows.regressors @ _personal(panel, series, one, whole)
+        spread = residual_spread(one.rows.target[validation], linear[validation])
+        own = one.label.invert(linear[first:, None] + spread)
+        both = own, calibrate(own, panel.label[series][first:])
+        coverage.put(found, series, *(one[panel.split.test - first] for one in both))
     return found
 
 
@@ -98,7 +129,7 @@ def alone(panel: Panel) -> Forecasts:
         }
         for arm, inputs in seen_by.items():
             found[arm][series] = tuned(panel, series, inputs)[panel.split.test]
-        found["centralised"][series] = _personal(panel, series, one, pooled)
+        found["centralised"][series] = one.forecast(_personal(panel, series, one, pooled))[panel.split.test]
     return found
 
 
@@ -214,10 +245,10 @@ def _gram(panel: Panel, series: int, rows: Rows, clip: float) -> Float[np.ndarra
     return block_gram(taken, clip=clip, block_bars=panel.lags[-1])
 
 
-def _summed(
+def _shared(
     panel: Panel, built: dict[int, MemberRows], epsilons: Epsilons, rng: np.random.Generator
-) -> tuple[Float[np.ndarray, " packed"], float]:
-    """Return the noised sum of the members' Gram matrices and the noise's deviation on a value."""
+) -> Float[np.ndarray, " feature"]:
+    """Return the weights that the noised sum of the members' Gram matrices gives."""
     multiplier = epsilons.multiplier(epsilons.yearly, 1)
     parts = []
     for name in panel.names:
@@ -226,16 +257,18 @@ def _summed(
         parts += [_gram(panel, series, built[series].rows, clip) for series in mine]
     total = np.sum(parts, axis=0)
     deviation = multiplier * 2 * CLIP
-    return total + deviation * rng.standard_normal(total.shape), deviation
+    noised = total + deviation * rng.standard_normal(total.shape)
+    return solve(noised, ridge=RIDGE, noise_deviation=deviation)
 
 
 def _personal(
     panel: Panel, series: int, one: MemberRows, shared: Float[np.ndarray, " feature"]
-) -> Float[np.ndarray, " test"]:
+) -> Float[np.ndarray, " feature"]:
+    """Return the shared weights moved towards the series' own rows as far as its later rows say."""
     fit, validation, train = panel.parts(series)
     pull = choose_pull(one.rows.take(fit), one.rows.take(validation), shared)
     own = block_gram(one.rows.take(train), clip=np.inf, block_bars=panel.lags[-1])
-    return np.asarray(one.forecast(solve_personal(own, shared, pull=pull))[panel.split.test])
+    return solve_personal(own, shared, pull=pull)
 
 
 def _empty(panel: Panel) -> Float[np.ndarray, "series test"]:

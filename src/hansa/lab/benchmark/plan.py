@@ -76,7 +76,10 @@ def cells(chosen: Plan) -> list[Cell]:
         for factor in chosen.sweep:
             for seed in range(1, chosen.sweep_seeds + 1):
                 found.append(Cell("alone", "simulated", 0, 1, seed, noise_factor=factor))
-                found.append(Cell("federated", "simulated", 0, 1, seed, SHIPPED.name, noise_factor=factor))
+                found += [
+                    Cell("federated", "simulated", 0, 1, seed, budget.name, noise_factor=factor)
+                    for budget in ((SHIPPED,) if chosen.is_quick else (NO_NOISE, SHIPPED))
+                ]
     if NEWCOMER_SET in chosen.datasets:
         which, count = folds(chosen, NEWCOMER_SET)
         for fold in which:
@@ -102,6 +105,8 @@ def _cells_of(chosen: Plan, dataset: str) -> list[Cell]:
     found = []
     for fold in which:
         for seed in seeds:
+            if not chosen.is_quick if is_simulated else seed == 1:
+                found.append(Cell("coverage", dataset, fold, count, seed, SHIPPED.name))
             if is_simulated or seed == 1:
                 found.append(Cell("alone", dataset, fold, count, seed))
             found += [

@@ -11,13 +11,14 @@ from scipy import stats
 
 from hansa.errors import ConfigurationError
 from hansa.lab.benchmark import trees
+from hansa.lab.benchmark.coverage import coverages
 from hansa.lab.benchmark.datasets import DATASETS
-from hansa.lab.benchmark.epsilons import BY_NAME, DELTA
+from hansa.lab.benchmark.epsilons import BY_NAME, DELTA, NO_NOISE
 from hansa.lab.benchmark.gather import gather, newcomers
 from hansa.lab.benchmark.plan import NEWCOMER_SET, SHARED, cells, folds, plan
 from hansa.lab.benchmark.scores import SHIPPED_ARM, score
 from hansa.lab.benchmark.spread import run_cells
-from hansa.lab.benchmark.targets import noise_of_cuts, targets
+from hansa.lab.benchmark.targets import CUT_KEYS, STATE, noise_of_cuts, targets
 from hansa.model.comparison import mean_ratio, member_errors
 
 if TYPE_CHECKING:
@@ -118,6 +119,7 @@ def _document(chosen: Plan, outcomes: Mapping[Cell, Outcome]) -> dict[str, Any]:
         count = folds(chosen, name)
         scores[name] = {
             **score(losses, draws=300 if chosen.is_quick else 1000),
+            "coverage": coverages(outcomes, name),
             "folds": {"run": list(count[0]), "of": count[1]},
             "privacy_unit": UNITS["shared" if name in SHARED else "own"],
         }
@@ -130,6 +132,7 @@ def _document(chosen: Plan, outcomes: Mapping[Cell, Outcome]) -> dict[str, Any]:
     return {
         "is_quick": chosen.is_quick,
         "seeds": chosen.seeds,
+        "sweep_seeds": chosen.sweep_seeds,
         "delta": DELTA,
         "budgets": {one.name: {"yearly": _number(one.yearly), "state": _number(one.state)} for one in BY_NAME.values()},
         "shipped": SHIPPED_ARM,
@@ -137,7 +140,7 @@ def _document(chosen: Plan, outcomes: Mapping[Cell, Outcome]) -> dict[str, Any]:
         "not_installed": [] if trees.is_there() else ["lightgbm"],
         "datasets": scores,
         "newcomer": fresh,
-        "view_noise": {"rows": sweep, "at_cut": noise_of_cuts(sweep) if sweep else {}},
+        "view_noise": {"rows": sweep, "at_cut": {key: noise_of_cuts(sweep, key) for key in CUT_KEYS if sweep}},
         "targets": found,
         "defaults": {name: one["default"]["model"] for name, one in scores.items()},
     }
@@ -154,15 +157,21 @@ def _newcomers(losses: Losses) -> dict[str, Any]:
 
 
 def _sweep(chosen: Plan, outcomes: Mapping[Cell, Outcome]) -> list[dict[str, float]]:
-    """Return the cut of MAPE by view noise, the calibrated one included, on the same simulated markets."""
+    """Return the cut of MAPE by view noise, the calibrated one included, on the same simulated markets.
+
+    Of the shipped model (`cut`) and, where it was run, of the same without privacy noise (`cut_without_noise`).
+    """
     rows = []
     for factor in sorted({1.0, *chosen.sweep}):
         some = {cell: one for cell, one in outcomes.items() if cell.seed <= chosen.sweep_seeds}
         losses = gather(some, "simulated", noise_factor=factor)
-        errors = {
-            arm: float(member_errors(losses.by_arm[arm]["mape"], "mape").mean()) for arm in ("local", SHIPPED_ARM)
+        errors = {arm: float(member_errors(one["mape"], "mape").mean()) for arm, one in losses.by_arm.items()}
+        found = {
+            key: 1 - errors[arm] / errors["local"]
+            for key, arm in zip(CUT_KEYS, (SHIPPED_ARM, f"{STATE}|{NO_NOISE.name}"), strict=True)
+            if arm in errors
         }
-        rows.append({"factor": factor, "cut": 1 - errors[SHIPPED_ARM] / errors["local"]})
+        rows.append({"factor": factor, **found})
     return rows
 
 

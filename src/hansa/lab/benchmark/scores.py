@@ -161,13 +161,14 @@ def _tests(
         bars = np.isfinite(one["rmse"][place])
         lags = max(1, int(4 * (bars.sum() / 100) ** (2 / 9)))
         test = diebold_mariano(one["rmse"][place][bars], local["rmse"][place][bars], lags=lags)
-        rows.append((f"{losses.members[series]}/{losses.markets[series]}", test.statistic, test.p_value))
+        name = f"{losses.members[series]}/{losses.markets[series]}"
+        rows.append((name, test.statistic, test.p_value, int(bars.sum())))
     return {
         "of": len(rows),
-        "better": sum(statistic < 0 for _, statistic, _ in rows),
-        "significantly_better": sum(statistic < 0 and p < 0.05 for _, statistic, p in rows),
-        "significantly_worse": sum(statistic > 0 and p < 0.05 for _, statistic, p in rows),
-        "by_series": {name: {"statistic": statistic, "p_value": p} for name, statistic, p in rows},
+        "better": sum(statistic < 0 for _, statistic, _, _ in rows),
+        "significantly_better": sum(statistic < 0 and p < 0.05 for _, statistic, p, _ in rows),
+        "significantly_worse": sum(statistic > 0 and p < 0.05 for _, statistic, p, _ in rows),
+        "by_series": {name: {"statistic": statistic, "p_value": p, "bars": bars} for name, statistic, p, bars in rows},
     }
 
 

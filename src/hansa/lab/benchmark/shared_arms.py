@@ -22,9 +22,10 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from hansa.errors import ModelError
-from hansa.federation.forecasting import basket_rows, fit, forecast, published_columns, weights_only
+from hansa.federation.forecasting import bands, basket_rows, fit, forecast, published_columns, weights_only
 from hansa.federation.rules import limits_of
 from hansa.lab.assessment import Bench
+from hansa.lab.benchmark import coverage
 from hansa.lab.benchmark.shared import constitution_of_panel, market_of
 from hansa.lab.rehearsal import rehearse
 from hansa.model.baselines import RIDGE, centralised, local, local_with_public
@@ -34,8 +35,11 @@ from hansa.model.design import Design, Inputs, neighbour_mix, spillover_weights
 if TYPE_CHECKING:
     from jaxtyping import Float
 
+    from hansa.federation.published import Published
+    from hansa.federation.views import Views
     from hansa.lab.benchmark.epsilons import Epsilons
-    from hansa.lab.benchmark.panel import Panel
+    from hansa.lab.benchmark.panel import Panel, Venues
+    from hansa.lab.rehearsal import Rehearsal
     from hansa.protocol.limits import Limits
 
     Forecasts = dict[str, Float[np.ndarray, "series test"]]
@@ -58,21 +62,7 @@ def federated(panel: Panel, epsilons: Epsilons, *, seed: int) -> Forecasts:
     Raises:
         ModelError: The panel is not a shared one.
     """
-    spans = panel.venues
-    if spans is None:
-        raise ModelError(f"expected a shared panel; {panel.name} has markets of its members' own")
-    market = market_of(panel.measures, panel.measures[panel.cost], spans)
-    constitution = constitution_of_panel(market, panel.names, epsilons)
-    limits = limits_of(constitution)
-    played = rehearse(
-        constitution,
-        spans.views,
-        as_of_ns=spans.as_of_ns,
-        until_ns=spans.until_ns,
-        seed=seed,
-        limits=_loosened(limits) if epsilons.is_none else limits,
-        is_settled=False,
-    )
+    played, spans = _played(panel, epsilons, seed)
     found = {arm: np.full((len(panel.members), panel.split.test.size), np.nan) for arm in FEDERATED}
     for name, work in played.works.items():
         published = work.published
@@ -91,6 +81,43 @@ def federated(panel: Panel, epsilons: Epsilons, *, seed: int) -> Forecasts:
             found["federated_personal"][series] = made["federated_weights"][rows, place]
             found["federated_state"][series] = made["federated_state"][rows, place]
     return found
+
+
+def quantiles(panel: Panel, epsilons: Epsilons, *, seed: int) -> Forecasts:
+    """Return the quantiles of `federated_state` at the test rows, the model's own and the calibrated, as issued.
+
+    Args:
+        panel: A shared panel.
+        epsilons: Budgets.
+        seed: Of the noise.
+
+    Returns:
+        By name (`coverage.OWN`, `coverage.CALIBRATED` and a level), and the published cost of the bar that is
+        forecast (`coverage.PUBLISHED`), log units.
+    """
+    played, spans = _played(panel, epsilons, seed)
+    found = {
+        name: np.full((len(panel.members), panel.split.test.size), np.nan)
+        for name in (*coverage.names(), coverage.PUBLISHED)
+    }
+    for name, work in played.works.items():
+        published = work.published
+        own, given = both_bands(published, spans.views[name])
+        rows = panel.split.test + (spans.start_ns - published.start_ns) // published.bar_ns
+        for series in panel.of(name):
+            place = published.baskets.index(panel.markets[series])
+            coverage.put(found, series, own[rows, place], given[rows, place])
+            found[coverage.PUBLISHED][series] = published.state[rows + 1, place, published.cost]
+    return found
+
+
+def both_bands(
+    published: Published, views: Views
+) -> tuple[Float[np.ndarray, "time basket quantile"], Float[np.ndarray, "time basket quantile"]]:
+    """Return a member's quantiles as its model has them and as it issues them, calibrated bar by bar."""
+    built = basket_rows(published, views)
+    fitted = fit(published, built)
+    return bands(published, built, fitted, is_calibrated=False), bands(published, built, fitted)
 
 
 def alone(panel: Panel) -> Forecasts:
@@ -121,11 +148,32 @@ def alone(panel: Panel) -> Forecasts:
     return found
 
 
-def _exact_state(panel: Panel) -> Float[np.ndarray, "time basket measure"]:
+def _played(panel: Panel, epsilons: Epsilons, seed: int) -> tuple[Rehearsal, Venues]:
+    """Rehearse the panel's federation: its sums only, nothing is fitted or published by its members."""
+    spans = _spans(panel)
+    market = market_of(panel.measures, panel.measures[panel.cost], spans)
+    constitution = constitution_of_panel(market, panel.names, epsilons)
+    limits = limits_of(constitution)
+    played = rehearse(
+        constitution,
+        spans.views,
+        as_of_ns=spans.as_of_ns,
+        until_ns=spans.until_ns,
+        seed=seed,
+        limits=_loosened(limits) if epsilons.is_none else limits,
+        is_settled=False,
+    )
+    return played, spans
 
-    spans = panel.venues
-    if spans is None:
+
+def _spans(panel: Panel) -> Venues:
+    if panel.venues is None:
         raise ModelError(f"expected a shared panel; {panel.name} has markets of its members' own")
+    return panel.venues
+
+
+def _exact_state(panel: Panel) -> Float[np.ndarray, "time basket measure"]:
+    spans = _spans(panel)
     market = market_of(panel.measures, panel.measures[panel.cost], spans)
     constitution = constitution_of_panel(market, panel.names)
     train_bars = int(panel.split.train[-1]) + 2
