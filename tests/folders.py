@@ -11,7 +11,7 @@ from hansa.federation.draft_file import EXAMPLE, Training
 from hansa.federation.drafting import constitution_of
 from hansa.governance.constitution import Party
 from hansa.governance.signed import SignedConstitution, write
-from hansa.identity.kit import load_signing_key, make_federation
+from hansa.identity.kit import Kit, make_federation
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,7 +32,7 @@ def found(directory: Path, **clauses: object) -> Path:
     )
     signed = SignedConstitution(made, {})
     for name in MEMBERS:
-        signed = signed.signed_by(name, load_signing_key(directory / name / "identity.key"))
+        signed = signed.signed_by(name, Kit.load(directory / name, at=NOW).signing_key)
     for name in (*MEMBERS, "coordinator"):
         write(directory / name / "constitution.json", signed)
     return directory

@@ -14,7 +14,18 @@ from hypothesis import strategies as st
 from constitutions import GRAM, constitution, party
 from hansa.crypto.canonical import canonical
 from hansa.errors import ConfigurationError
-from hansa.governance.constitution import OPTIONAL, Codes, Deadlines, Market, Party, Purpose, Schedule, Sums, check, parse
+from hansa.governance.constitution import (
+    OPTIONAL,
+    Codes,
+    Deadlines,
+    Market,
+    Party,
+    Purpose,
+    Schedule,
+    Sums,
+    check,
+    parse,
+)
 from simulator import signing_key
 
 

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import msgspec
 import pytest
+from hansa.crypto.canonical import canonical
 
 from constitutions import constitution
 from hansa.errors import ConfigurationError, SignatureError
 from hansa.governance.amendment import require_succession
-from hansa.governance.canonical import canonical
 from hansa.governance.constitution import Constitution, Party
 from hansa.governance.key_statements import Attestation, Revocation, Rotation, SignedStatement, authority_of
 from hansa.governance.membership import membership_entries

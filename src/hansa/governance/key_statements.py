@@ -31,7 +31,7 @@ import msgspec
 
 from hansa.crypto.signature import SIGNATURE_BYTES, parse_public, verify
 from hansa.errors import ConfigurationError, IdentityError, SignatureError
-from hansa.governance.canonical import canonical, strict_json
+from hansa.crypto.canonical import canonical, strict_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

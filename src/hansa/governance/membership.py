@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 
 from hansa.governance.amendment import require_succession
-from hansa.governance.canonical import canonical
+from hansa.crypto.canonical import canonical
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

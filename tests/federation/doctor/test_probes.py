@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import polars as pl
 import pytest
+from hansa.crypto.canonical import canonical
 
 import folders
 from hansa.errors import HansaError
@@ -20,7 +21,6 @@ from hansa.federation.doctor.probes import FREE_FAIL_BYTES, FREE_WARN_BYTES, exa
 from hansa.federation.records import Records
 from hansa.federation.rules import limits_of
 from hansa.federation.store import MemberStore
-from hansa.governance.canonical import canonical
 from hansa.governance.node_audit import PROBES, NodeAuditClause
 from hansa.market.schema import conform
 from hansa.protocol.privacy import Charge, NoiseShares
