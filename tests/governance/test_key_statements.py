@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import msgspec
 import pytest
-from hansa.crypto.canonical import canonical
 
 from constitutions import constitution
+from hansa.crypto.canonical import canonical
 from hansa.errors import ConfigurationError, SignatureError
 from hansa.governance.amendment import require_succession
 from hansa.governance.constitution import Constitution, Party

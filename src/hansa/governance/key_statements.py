@@ -29,9 +29,9 @@ from typing import TYPE_CHECKING, Final, Literal
 
 import msgspec
 
+from hansa.crypto.canonical import canonical, strict_json
 from hansa.crypto.signature import SIGNATURE_BYTES, parse_public, verify
 from hansa.errors import ConfigurationError, IdentityError, SignatureError
-from hansa.crypto.canonical import canonical, strict_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

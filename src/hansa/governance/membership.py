@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
-from hansa.governance.amendment import require_succession
 from hansa.crypto.canonical import canonical
+from hansa.governance.amendment import require_succession
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

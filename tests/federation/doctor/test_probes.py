@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 import msgspec
 import polars as pl
 import pytest
-from hansa.crypto.canonical import canonical
 
 import folders
+from hansa.crypto.canonical import canonical
 from hansa.errors import HansaError
 from hansa.federation.doctor.kernel_clock import KernelClock, read_kernel_clock
 from hansa.federation.doctor.patient import Patient, admit
