@@ -10,6 +10,8 @@ from msgspec.structs import replace
 
 from folders import NOW
 from hansa.errors import StoreError
+from hansa.federation.doctor.patient import admit
+from hansa.federation.doctor.probes import examine
 from hansa.federation.node import load_node
 from hansa.federation.quoting import assemble, requested
 from hansa.identity.attestation.measurement import measure_package
@@ -94,6 +96,12 @@ def test_members_that_see_a_quote_of_this_epoch_and_of_their_connections_key_sen
         assert notes(alliance, name) == []
         judged = alliance.records(name).get("attestation")
         assert (judged["valid"], judged["code"]) == (True, measure_package())
+        looked = {probe.name: probe for probe in examine(admit(alliance.directory / name, at=NOW, software="0.1.0"))}
+        states = [looked[probe].status for probe in ("kit", "keys", "tls", "facts", "budget", "data", "attestation")]
+        assert states == ["pass"] * len(states)
+        assert "against the message server" in looked["clock"].seen
+    coordinators = examine(admit(alliance.directory / COORDINATOR, at=NOW, software="0.1.0"))
+    assert next(probe.status for probe in coordinators if probe.name == "attestation") == "pass"
 
 
 @pytest.mark.slow

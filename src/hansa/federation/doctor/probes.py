@@ -218,10 +218,12 @@ def _budget(patient: Patient) -> tuple[Status, str, str]:
         return "skip", "a coordinator spends no budget", ""
     ledger = read_ledger(node.work / "facts.sqlite")
     found = purpose_budgets(node.constitution, ledger, now_ns=int(patient.at.timestamp() * 1e9))
+    this_year = f"{patient.at:%Y}"
     short = [
-        f"{one.purpose} {one.periods[-1].period}"
+        f"{one.purpose} {this_year}"
         for one in found
-        if one.releases_a_round and one.kind == "year" and one.periods[-1].left < one.releases_a_round
+        for period in one.periods
+        if one.kind == "year" and period.period == this_year and period.left < one.releases_a_round
     ]
     if short:
         todo = "nothing to repair: this member refuses further sums of them; see `hansa privacy show`"
