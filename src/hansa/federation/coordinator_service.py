@@ -64,11 +64,12 @@ async def run_coordinator(
             write_anchors(node)
             server.reload()
 
-    keeper = asyncio.gather(_keep(server), keep_tls_renewed(node, renewed))
+    keepers = [asyncio.create_task(work) for work in (_keep(server), keep_tls_renewed(node, renewed))]
     try:
         await coordinator.run(transport, clock=time.time_ns, planner=planner)
     finally:
-        keeper.cancel()
+        for keeper in keepers:
+            keeper.cancel()
         await transport.close()
         is_finished = coordinator.is_done and not coordinator.is_failed
         records.put("finished", is_finished)
