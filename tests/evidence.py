@@ -6,7 +6,7 @@ import hashlib
 import json
 from base64 import b64encode
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -26,7 +26,7 @@ from hansa.protocol.privacy import epsilon
 from simulator import DAY_NS, SECOND, Simulation, request, signing_key
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from hansa.audit.statement import Statement
@@ -55,40 +55,62 @@ def bars(position: int, *, count: int) -> Request:
 
 
 @dataclass
-class Evidence:
-    """What a bundle is made of.
+class Played:
+    """A simulated federation that has made its sums.
 
     Args:
-        directory: Where stores, log and witnesses are.
+        directory: Where the members' stores are.
         document: The constitution.
         programme: The sums.
         silent: Members who do not take part.
         vanishing: Members who upload and answer no call.
-        attestation: A quote to log, bound to the log's key: technology and evidence.
     """
 
     directory: Path
     document: Constitution = field(default_factory=rules)
-    programme: Sequence[Request] = field(default_factory=lambda: [request(0, "gram"), bars(1, count=4)])
+    programme: Sequence[Request] = field(default_factory=lambda: [request(0, "gram")])
     silent: tuple[str, ...] = ()
     vanishing: tuple[str, ...] = ()
-    log_signer: EdwardsKey | P256Key | None = None
-    attestation: tuple[str, bytes] | None = None
 
     def __post_init__(self) -> None:
         self.limits = limits_of(self.document)
-        self.constitution = signed(self.document).to_bytes()
-        (self.directory / "members").mkdir()
         self.simulation = Simulation(
-            self.directory / "members", limits=self.limits, programme=list(self.programme),
+            self.directory, limits=self.limits, programme=list(self.programme),
             withhold=lambda node, subject: node in self.vanishing and subject.step.startswith(("open", "shares")),
         )  # fmt: skip
         self.simulation.run(until=self._is_set_up)
-        for name in self.silent:
-            self.simulation.silent.add(name)
+        self.simulation.silent.update(self.silent)
         self.simulation.run(2000)
-        self.board = self.simulation.hub.stored(Channel.BOARD)
-        self.inbox = self.simulation.hub.stored(Channel.INBOX)
+
+    def _is_set_up(self) -> bool:
+        return any(message.subject.step == "announce" for message in self.simulation.hub.stored(Channel.BOARD))
+
+
+@dataclass
+class Evidence:
+    """What a bundle is made of: the log of a federation that has made its sums.
+
+    Args:
+        directory: Where log and witnesses are.
+        played: The federation.
+        log_signer: The log's key; by default the coordinator's own.
+        attestation: A quote to log, bound to the log's key: technology and evidence.
+        forge: What a crooked coordinator logs instead of a message, by step.
+        charge: What a crooked member says instead of a charge; nothing if empty.
+    """
+
+    directory: Path
+    played: Played
+    log_signer: EdwardsKey | P256Key | None = None
+    attestation: tuple[str, bytes] | None = None
+    forge: Callable[[str, bytes], bytes] = field(default=lambda _step, body: body)
+    charge: Callable[[dict[str, Any]], dict[str, Any]] = field(default=lambda fields: fields)
+
+    def __post_init__(self) -> None:
+        self.limits, self.document = self.played.limits, self.played.document
+        self.constitution = signed(self.document).to_bytes()
+        self.board = self.played.simulation.hub.stored(Channel.BOARD)
+        self.inbox = self.played.simulation.hub.stored(Channel.INBOX)
         self.messages: dict[bytes, bytes] = {}
         self.seeds: dict[str, dict[str, dict[str, bytes]]] = {}
         self.numbers: dict[str, list[int]] = {}
@@ -103,9 +125,6 @@ class Evidence:
             for name in self.limits.members
         ]  # fmt: skip
         self._log_all()
-
-    def _is_set_up(self) -> bool:
-        return any(message.subject.step == "announce" for message in self.simulation.hub.stored(Channel.BOARD))
 
     def bundle(self, numbers: Sequence[int] | None = None) -> bytes:
         """Return the bundle of some entries, by default of all."""
@@ -161,7 +180,11 @@ class Evidence:
         mine = [
             one for one in self.board if one.subject.session == manifest.session and one.subject.epoch == manifest.epoch
         ]
-        said = {one.subject.step: one.body for one in mine if one.subject.sender == "coordinator"}
+        said = {
+            one.subject.step: self.forge(one.subject.step, one.body)
+            for one in mine
+            if one.subject.sender == "coordinator"
+        }
         cohort = open_envelope(said["cohort"], Cohort, sender="coordinator", key=self.limits.keys["coordinator"])
         numbers += self.say(*agreed(self.keep(said["cohort"]), cohort, manifest, coordinator="coordinator", time=time))
         for name in cohort.members:
@@ -194,22 +217,24 @@ class Evidence:
 
     def _log_charges(self, name: str, body: bytes, manifest: Manifest) -> list[int]:
         numbers = []
-        ledger = read_ledger(self.directory / "members" / f"{name}.sqlite")
+        ledger = read_ledger(self.played.directory / f"{name}.sqlite")
         for row in (row for row in ledger if row.session == f"{manifest.epoch}/{manifest.session}"):
             budget = (name, row.purpose, row.period)
             number, before = self.balances.get(budget, (0, 0))
             after = before + row.charge.count
             spent = epsilon([replace(row.charge, count=after)], delta=self.limits.purposes[row.purpose].delta)
-            statement = charged(
-                body, manifest, coordinator="coordinator", member=name, period=row.period, change="charge",
-                number=number + 1, before=before, releases=row.charge.count, epsilon=spent, time=self._time(),
-            )  # fmt: skip
-            numbers += self.say(statement, party=name)
+            fields = self.charge({
+                "member": name, "period": row.period, "change": "charge", "number": number + 1, "before": before,
+                "releases": row.charge.count, "epsilon": spent,
+            })  # fmt: skip
+            if fields:
+                statement = charged(body, manifest, coordinator="coordinator", time=self._time(), **fields)
+                numbers += self.say(statement, party=name)
             self.balances[budget] = number + 1, after
         return numbers
 
     def _time(self) -> int:
-        return self.simulation.now_ns // SECOND
+        return self.played.simulation.now_ns // SECOND
 
 
 def quote_for(technology: str, log_key: str, coordinator_key: str, *, place: int) -> bytes:

@@ -26,6 +26,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
 from hansa.audit.entry import open_entry
+from hansa.audit.statement import ResultLogged
 from hansa.crypto.canonical import canonical
 from hansa.errors import LogError
 
@@ -58,7 +59,8 @@ def make_bundle(
         keys: Identity keys by party.
         log_key: The log's key in text form.
         message: Returns the message or file with a SHA-256, or None if it is not to be in the bundle.
-        seeds: Mask seeds towards dropped members: manifest (hexadecimal), cohort member, dropped peer.
+        seeds: Mask seeds towards dropped members: manifest (hexadecimal), cohort member, dropped peer; those of sums
+            whose results are not among the entries are left out.
 
     Raises:
         LogError: No published checkpoint has all the entries, or there are none.
@@ -72,9 +74,9 @@ def make_bundle(
         raise LogError(f"evidence: entry {chosen[-1]} is in no published checkpoint yet; wait for the next")
     sizes = sizes[: last + 1]
     entries = [log.entry(number) for number in chosen]
-    subjects = {
-        digest: None for entry in entries for digest in open_entry(entry, keys=keys).statement.subjects.values()
-    }
+    said = [open_entry(entry, keys=keys).statement for entry in entries]
+    opened = {one.predicate.manifest for one in said if isinstance(one.predicate, ResultLogged)}
+    subjects = {digest: None for one in said for digest in one.subjects.values()}
     bodies = [body for digest in subjects if (body := message(digest)) is not None]
     notes = [log.published(size) or b"" for size in sizes]
     index = {
@@ -85,6 +87,7 @@ def make_bundle(
         "seeds": {
             manifest: {member: {peer: _text(seed) for peer, seed in towards.items()} for member, towards in of.items()}
             for manifest, of in (seeds or {}).items()
+            if manifest in opened
         },
     }
     return join(canonical(index), constitution, entries, bodies)

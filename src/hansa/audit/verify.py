@@ -284,35 +284,28 @@ class Case:
 
     def _budgets(self) -> str:
         last: dict[tuple[str, ...], tuple[int, int]] = {}
-        paid = set()
+        paid: set[tuple[str, str, str]] = set()
         for number, _, said, _ in (entry for entry in self.said if entry[1] == "charge"):
             manifest = self.sessions[said["manifest"]]["manifest"][1]
             purpose, touched, share = self._share_of(manifest)
             budget = said["member"], said["purpose"], said["period"]
             place, balance = last.get(budget, (0, 0))
             is_next = said["number"] == place + 1
-            demand(
-                said["number"] > place and (not is_next or said["before"] == balance), f"entry {number}: out of order"
-            )
+            is_in_order = said["number"] > place and (not is_next or said["before"] == balance)
+            demand(is_in_order, f"entry {number}: another balance than the charge before left")
             sign, cost = {"charge": 1, "release": -1}[said["change"]], self._releases(manifest).get(said["period"], 0)
-            is_due = (said["session"], said["purpose"], said["releases"]) == (
-                manifest["session"],
-                manifest["purpose"],
-                cost,
-            )
+            told = said["session"], said["purpose"], said["releases"]
+            is_due = told == (manifest["session"], manifest["purpose"], cost)
             demand(is_due and said["after"] == said["before"] + sign * cost >= 0, f"entry {number}: does not add up")
             noise = share, self.rules["minimum_cohort"] - self.rules["colluders"], touched
             delta = delta_of(said["epsilon"], said["after"], purpose["noise_multiplier"], noise)
             is_within = said["epsilon"] <= purpose["epsilon"] and delta <= purpose["delta"] * (1 + 1e-6)
             demand(is_within, f"entry {number}: {said['member']} is beyond its budget of {said['purpose']}")
             last[budget] = said["number"], said["after"]
-            paid.add((said["manifest"], said["member"], said["period"]) if sign > 0 else ())
+            paid |= {(said["manifest"], said["member"], said["period"])} if sign > 0 else set()
         for digest, one in self.sessions.items() if paid else ():
-            members, periods = (
-                one["cohort"][1]["members"] if "result" in one else (),
-                self._releases(one["manifest"][1]),
-            )
-            due = {(digest, name, period) for name in members for period in periods}
+            members = one["cohort"][1]["members"] if "result" in one else ()
+            due = {(digest, name, period) for name in members for period in self._releases(one["manifest"][1])}
             demand(due <= paid, f"{one['manifest'][1]['session']}: not everybody in the cohort was charged")
         return f"{len(paid)} charges in {len(last)} budgets" if paid else NOTHING
 
