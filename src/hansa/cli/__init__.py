@@ -16,6 +16,7 @@ from hansa.cli import (
     benchmark,
     chaos,
     constitution,
+    egress,
     kit,
     market,
     node,
@@ -37,6 +38,7 @@ app.add_typer(kit.app, name="kit")
 app.add_typer(constitution.app, name="constitution")
 app.add_typer(bench.app, name="bench")
 app.add_typer(benchmark.app, name="benchmark")
+app.add_typer(egress.app, name="egress")
 app.add_typer(market.app, name="market")
 app.add_typer(privacy.app, name="privacy")
 app.add_typer(node.coordinator_app, name="coordinator")
