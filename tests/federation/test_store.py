@@ -223,7 +223,7 @@ def test_the_egress_record_holds_what_left_once_and_in_order(
         "DELETE FROM egress WHERE number = 3",
         "DELETE FROM egress",
         "UPDATE egress SET number = 9 WHERE number = 3",
-        "INSERT INTO egress VALUES (4, 7, 's', 'shares', 1, x'00', x'00')",
+        "INSERT INTO egress VALUES (4, 7, 's', 'shares', 1, x'00', x'00', '', '')",
         "DELETE FROM head",
     ],
 )

@@ -17,6 +17,7 @@ from hansa.cli import (
     chaos,
     constitution,
     doctor,
+    egress,
     evidence,
     keys,
     kit,
@@ -43,6 +44,7 @@ app.add_typer(constitution.app, name="constitution")
 app.add_typer(bench.app, name="bench")
 app.add_typer(benchmark.app, name="benchmark")
 app.add_typer(evidence.app, name="evidence")
+app.add_typer(egress.app, name="egress")
 app.add_typer(market.app, name="market")
 app.add_typer(privacy.app, name="privacy")
 app.add_typer(node.coordinator_app, name="coordinator")

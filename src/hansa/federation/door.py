@@ -141,7 +141,10 @@ class MemberDoor:
                 self._store.charge(label, purpose=manifest.purpose, period=period, charge=charge, time_ns=now_ns)
             self._store.remember(f"{label}/upload", body)
             self._store.remember(f"{label}/upload-sha256", sha256)
-            self._store.record_egress(label, "upload", body, time_ns=now_ns, sha256=sha256)
+            budget = ",".join(f"{period}={one.count}@{one.noise_multiplier:.6g}" for period, one in charges.items())
+            self._store.record_egress(
+                label, "upload", body, time_ns=now_ns, sha256=sha256, purpose=manifest.purpose, budget=budget
+            )
         return body
 
     def _affordable(self, manifest: Manifest, purpose: PurposeLimit, table: GaussianTable) -> dict[str, Charge]:

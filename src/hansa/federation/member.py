@@ -22,6 +22,7 @@ from hansa.errors import (
     StoreError,
     TransportError,
 )
+from hansa.federation.egress import RecordedTransport, purpose_of
 from hansa.federation.log_view import LogView
 from hansa.federation.readding import Readding
 from hansa.federation.transport import Message, Subject, forward
@@ -121,12 +122,13 @@ class MemberNode:
         }
 
     async def run(self, transport: Transport) -> None:
-        """Take part until cancelled.
+        """Take part until cancelled; nothing is published through `transport` that is not in the egress record.
 
         Raises:
             StoreError: The member's facts cannot be written; the node stops rather than forget.
             TransportError: The server refuses for good.
         """
+        transport = RecordedTransport(transport, store=self._store, clock=self._clock)
         for said in self.first_words():
             await self._send(transport, *said)
         queue: asyncio.Queue[Message] = asyncio.Queue(maxsize=64)
@@ -251,7 +253,7 @@ class MemberNode:
                 continue
             try:
                 label = facts_label(self._epoch_label, session)
-                self._store.record_egress(label, step, body, time_ns=self._clock())
+                self._store.record_egress(label, step, body, time_ns=self._clock(), purpose=purpose_of(session))
             except EquivocationError as error:
                 self._records.note(self._clock(), session, step, f"{type(error).__name__}: {error}")
             else:

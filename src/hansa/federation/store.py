@@ -4,7 +4,7 @@
 |---|---|
 | fact | key, value: epoch keys, uploads until their session closes, signed roots; a value never changes |
 | charge | one row a (session, purpose, period): releases, noise, whether it was released; rows are never deleted |
-| egress | one row a message that left: time, session, step, bytes, SHA-256, chained by SHA-256 |
+| egress | one row a message that leaves: time, session, step, bytes, SHA-256, purpose, budget; chained by SHA-256 |
 | head | number and chain of the newest egress row |
 | witness, tile | of each log, the newest checkpoint that this member cosigned, and the hashes of its tree |
 | dispute | checkpoints that contradict what was cosigned: the evidence |
@@ -44,7 +44,8 @@ CREATE TABLE IF NOT EXISTS charge (
   PRIMARY KEY (session, purpose, period)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS egress (
   number INTEGER PRIMARY KEY, time_ns INTEGER NOT NULL, session TEXT NOT NULL, step TEXT NOT NULL,
-  bytes INTEGER NOT NULL, sha256 BLOB NOT NULL, chain BLOB NOT NULL, UNIQUE (session, step));
+  bytes INTEGER NOT NULL, sha256 BLOB NOT NULL, chain BLOB NOT NULL, purpose TEXT, budget TEXT,
+  UNIQUE (session, step));
 CREATE TABLE IF NOT EXISTS head (
   only INTEGER PRIMARY KEY CHECK (only = 1), number INTEGER NOT NULL, chain BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS witness (origin TEXT PRIMARY KEY, note BLOB NOT NULL) WITHOUT ROWID;
@@ -59,7 +60,19 @@ _LOG_PAGES: Final = 8192  # 32 MiB; `tidy` empties the log long before
 
 @dataclass(frozen=True, slots=True)
 class Egress:
-    """One message that left: when (ns UTC), for which session and step, how large, its hash, the chain's hash."""
+    """One message that leaves, written down before it does.
+
+    Attributes:
+        number: Its place in the record, from 1.
+        time_ns: When it was written down, ns UTC.
+        session: `epoch/session`.
+        step: The step of the protocol.
+        size: Bytes of the message.
+        sha256: Of the message.
+        chain: SHA-256 over the chain of the row before and this row.
+        purpose: What the message is for; None in rows of before there was this column.
+        budget: What was charged for it, `2023-03-13=3@4.63`: period, releases, noise multiplier; empty for nothing.
+    """
 
     number: int
     time_ns: int
@@ -68,6 +81,8 @@ class Egress:
     size: int
     sha256: bytes
     chain: bytes
+    purpose: str | None = None
+    budget: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +121,28 @@ def read_ledger(path: Path) -> list[Spending]:
     ]
 
 
+def read_egress(path: Path) -> list[Egress]:
+    """Return a member's egress record in order, its chain checked, without writing to the file.
+
+    Raises:
+        StoreError: There is no such file, it is not a member's store, or a row was changed, removed or added.
+    """
+    if not path.is_file():
+        raise StoreError(f"{path}: no member's store; name the folder of a member that has run")
+    try:
+        connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
+        try:
+            with connection:  # one snapshot of rows and head
+                connection.execute("BEGIN")
+                rows = connection.execute("SELECT * FROM egress ORDER BY number").fetchall()
+                head = connection.execute("SELECT number, chain FROM head").fetchone()
+        finally:
+            connection.close()
+    except sqlite3.Error as error:
+        raise StoreError(f"{path.name}: cannot read the egress record: {error}") from error
+    return _checked([Egress(*row) for row in rows], head)
+
+
 class MemberStore:
     """The facts, the ledger and the egress record of one member.
 
@@ -125,6 +162,10 @@ class MemberStore:
             self._connection.execute("PRAGMA synchronous = FULL")
             self._connection.execute(f"PRAGMA wal_autocheckpoint = {_LOG_PAGES}")
             self._connection.executescript(_SCHEMA)
+            columns = {row[1] for row in self._connection.execute("PRAGMA table_info(egress)")}
+            for name in ("purpose", "budget"):  # a file of before: its rows stay as they are, null here
+                if name not in columns:
+                    self._connection.execute(f"ALTER TABLE egress ADD COLUMN {name} TEXT")
         except (OSError, sqlite3.Error) as error:
             raise StoreError(f"{path.name}: cannot open the member's store: {error}") from error
 
@@ -234,7 +275,17 @@ class MemberStore:
         """Return each (purpose, period) that has a charge, in order."""
         return list(self._execute("SELECT DISTINCT purpose, period FROM charge ORDER BY purpose, period"))
 
-    def record_egress(self, session: str, step: str, body: bytes, *, time_ns: int, sha256: bytes | None = None) -> None:
+    def record_egress(
+        self,
+        session: str,
+        step: str,
+        body: bytes,
+        *,
+        time_ns: int,
+        sha256: bytes | None = None,
+        purpose: str = "",
+        budget: str = "",
+    ) -> None:
         """Note that `body` leaves in `step` of `session`; the same bytes again change nothing.
 
         Args:
@@ -243,6 +294,8 @@ class MemberStore:
             body: The bytes.
             time_ns: When, ns UTC.
             sha256: The hash of `body`, where the caller has it.
+            purpose: What it is for.
+            budget: What was charged for it, as in `Egress`.
 
         Raises:
             EquivocationError: Other bytes were noted for this step of this session.
@@ -255,10 +308,10 @@ class MemberStore:
             return
         last = self._execute("SELECT number, chain FROM head").fetchone()
         number, chain = (last[0] + 1, last[1]) if last else (1, b"")
-        link = _link(chain, (number, time_ns, session, step, len(body), digest))
-        row = (number, time_ns, session, step, len(body), digest, link)
+        link = _link(chain, Egress(number, time_ns, session, step, len(body), digest, b"", purpose, budget))
+        row = (number, time_ns, session, step, len(body), digest, link, purpose, budget)
         with self.transaction():
-            self._execute("INSERT INTO egress VALUES (?, ?, ?, ?, ?, ?, ?)", *row)
+            self._execute("INSERT INTO egress VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", *row)
             self._execute("INSERT OR REPLACE INTO head VALUES (1, ?, ?)", number, link)
 
     def egress(self) -> list[Egress]:
@@ -268,15 +321,7 @@ class MemberStore:
             StoreError: A row was changed, removed or added by another hand.
         """
         rows = [Egress(*row) for row in self._execute("SELECT * FROM egress ORDER BY number")]
-        chain = b""
-        for place, row in enumerate(rows, start=1):
-            chain = _link(chain, (row.number, row.time_ns, row.session, row.step, row.size, row.sha256))
-            if row.number != place or row.chain != chain:
-                raise StoreError(f"egress record: row {place} does not fit the chain; the file was changed")
-        head = self._execute("SELECT number, chain FROM head").fetchone()
-        if (head or (0, b"")) != (len(rows), chain):
-            raise StoreError(f"egress record: it ends after row {len(rows)}, not with its newest; the file was changed")
-        return rows
+        return _checked(rows, self._execute("SELECT number, chain FROM head").fetchone())
 
     def cosigned(self, origin: str) -> bytes | None:
         """Return the newest checkpoint of a log that this member cosigned, or None."""
@@ -311,6 +356,20 @@ class MemberStore:
             raise StoreError(f"the member's store: {error}; free disk space or restore the file") from error
 
 
-def _link(chain: bytes, row: tuple[int, int, str, str, int, bytes]) -> bytes:
-    text = "|".join(value.hex() if isinstance(value, bytes) else str(value) for value in row)
-    return hashlib.sha256(chain + text.encode()).digest()
+def _checked(rows: list[Egress], head: tuple[int, bytes] | None) -> list[Egress]:
+    """Return the rows of an egress record whose chain and newest row are as they were written."""
+    chain = b""
+    for place, row in enumerate(rows, start=1):
+        chain = _link(chain, row)
+        if row.number != place or row.chain != chain:
+            raise StoreError(f"egress record: row {place} does not fit the chain; the file was changed")
+    if (head or (0, b"")) != (len(rows), chain):
+        raise StoreError(f"egress record: it ends after row {len(rows)}, not with its newest; the file was changed")
+    return rows
+
+
+def _link(chain: bytes, row: Egress) -> bytes:
+    fields = [str(row.number), str(row.time_ns), row.session, row.step, str(row.size), row.sha256.hex()]
+    if row.purpose is not None:
+        fields += [row.purpose, row.budget or ""]
+    return hashlib.sha256(chain + "|".join(fields).encode()).digest()

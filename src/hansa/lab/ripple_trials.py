@@ -23,7 +23,7 @@ import numpy as np
 from hansa.lab.calibration import VIEW_NOISE
 from hansa.lab.ripple_markets import NAMES
 from hansa.model.ripple import choose_dynamics, peak_lag, responses
-from hansa.model.ripple_bands import Band, banded_response, put_on
+from hansa.model.ripple_bands import banded_response, put_on
 from hansa.model.ripple_baselines import autoregression, local_projections
 from hansa.model.ripple_curve import answer_sensitivity, believed, curves_of, part_differences
 from hansa.model.ripple_noise import choose_latent
@@ -99,8 +99,9 @@ def federated_trial(
 
     Returns:
         `through the door`: the published response and the noised mean of the members' differences, with its band;
-        `door without noise`; `published state`: the response of the mean of the views, no member asked; `one member`:
-        the response of the first member's own view, alone.
+        `door without noise`; `published state`: the response of the mean of the views, no member asked; `plain fit`:
+        the same by least squares, the noise of the views taken for the market; `one member`: the response of the
+        first member's own view, alone, by least squares.
     """
     rng = _generator(market, seed)
     exact = market.draw(rng, bars)
@@ -118,7 +119,11 @@ def federated_trial(
     mean = np.mean(parts, axis=(0, 1))
     deviation = NOISE_MULTIPLIER * answer_sensitivity() / np.sqrt(members * honest(members))
     noisy = believed(mean + deviation * rng.standard_normal(mean.shape), deviation, HORIZON)
-    public = _public(state, seed, replicates)
+    values = (state - state.mean(axis=0)) / state.std(axis=0)
+    public, plain = (
+        banded_response(fit(values, windows=WINDOWS), 0, SIZE, HORIZON, seed=seed, replicates=replicates)
+        for fit in (choose_latent, choose_dynamics)
+    )
     band = put_on(public, noisy, parts[0], deviation=deviation, members=members, size=SIZE)
     unit = state.std(axis=0)  # answers are in deviations of the published cost, the truth in those of the exact one
 
@@ -133,6 +138,7 @@ def federated_trial(
         "through the door": Estimate(shown(band.curve), shown(band.low), shown(band.high)),
         "door without noise": Estimate(shown(public.curve + silent)),
         "published state": Estimate(shown(public.curve), shown(public.low), shown(public.high)),
+        "plain fit": Estimate(shown(plain.curve), shown(plain.low), shown(plain.high)),
         "one member": Estimate(own[None]),
     }
 
@@ -146,12 +152,6 @@ def honest(members: int) -> int:
 def _generator(market: KnownMarket, seed: int) -> np.random.Generator:
     """Return a generator that no other market's trial of this seed has."""
     return np.random.default_rng([seed, NAMES.index(market.name)])
-
-
-def _public(state: Float[np.ndarray, "time market"], seed: int, replicates: int) -> Band:
-    values = (state - state.mean(axis=0)) / state.std(axis=0)
-    dynamics = choose_latent(values, windows=WINDOWS)
-    return banded_response(dynamics, 0, SIZE, HORIZON, seed=seed, replicates=replicates)
 
 
 def score(market: KnownMarket, estimates: Sequence[Estimate]) -> Score:

@@ -24,6 +24,7 @@ from hansa.errors import ProtocolError
 from hansa.federation.attesting import Attesting
 from hansa.federation.coordinator import CoordinatorNode
 from hansa.federation.door import Contribution, MemberDoor
+from hansa.federation.egress import purpose_of
 from hansa.federation.logbook import Logbook
 from hansa.federation.member import MemberNode
 from hansa.federation.memory_transport import MemoryHub
@@ -194,8 +195,7 @@ class Simulation:
         self.read[name] = 0
         self.nodes[name], self.stores[name], self.statistics[name] = node, store, statistic
         if name not in self.silent:
-            for said in node.first_words():
-                self._publish(name, *said)
+            self._send(name, node.first_words())
 
     def start_coordinator(self) -> None:
         """Start, or kill and restart, the coordinator: it reads the streams again and goes on."""
@@ -281,7 +281,8 @@ class Simulation:
 
     def _send(self, name: str, outgoing: list[Outgoing]) -> None:
         for session, step, body in outgoing:
-            self.stores[name].record_egress(facts_label(self.epoch, session), step, body, time_ns=self.now_ns)
+            label = facts_label(self.epoch, session)
+            self.stores[name].record_egress(label, step, body, time_ns=self.now_ns, purpose=purpose_of(session))
             self._publish(name, session, step, body)
 
     def _listen(self) -> None:
