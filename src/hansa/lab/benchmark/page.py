@@ -81,14 +81,16 @@ ADDED: Final = """\
 How much lower the RMSE is than `local`'s: for `federated_personal|8` (weights, no state), for `federated_state|8`, and
 for the better of the two forecasts from everybody's exact data by one member's own rows (`local_public`,
 `local_public_state`). A share near or above 100 % says: who can read everybody's data needs no state channel. Where
-books are private, as in the simulated market, nobody can.
+books are private, as in the simulated market, nobody can. Where *with the state* is no better than *weights alone*, the
+state channel adds nothing to what the pooled weights bring.
 """
 OFFERED: Final = """\
 `hansa` does not choose by data set: a member's node publishes, and `hansa.load_model` loads, `federated_state` at the
 constitution's budgets. Beside it the member's `forecasts.npz` has `persistence` (`published_last` here), `local` and
-`federated_weights` (`federated_personal` here). Where the table names another default, use that one; the baselines'
-code is in `hansa.model.reference_forecasts`. Where members trade different markets the product has no federation yet:
-the table says which model would be the default of one.
+`federated_weights` (`federated_personal` here). Where the table names another default, that one is to be used, and no
+command of `hansa` runs it live: the code of HAR and its like is in `hansa.model.reference_forecasts`, of the networks
+in `hansa.model.rival_networks`. Where members trade different markets the product has no federation yet: the table
+says which model would be the default of one.
 """
 
 
