@@ -16,7 +16,7 @@ COMPILE = env -u PIP_FIND_LINKS -u PIP_EXTRA_INDEX_URL PIP_CONFIG_FILE=/dev/null
 RUNS ?= 10000000
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test test-fast check bench fuzz docs lock lock-rivals clean
+.PHONY: help env demo test test-fast check bench fuzz docs verifier lock lock-rivals clean
 
 help:  ## show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
@@ -67,6 +67,11 @@ fuzz: env  ## every decoder under atheris; RUNS=200000 for a short run
 
 docs: env  ## the documentation as a site in site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+verifier:  ## the offline verifier as one file, build/hansa-verify.pyz, that any Python with cryptography runs
+	mkdir -p build
+	rm -rf build/hansa-verify && cp -rL verifier build/hansa-verify && echo 'import hansa_verify.__main__' > build/hansa-verify/__main__.py
+	$(PYTHON) -m zipapp build/hansa-verify -o build/hansa-verify.pyz -p '/usr/bin/env python3'
 
 lock: env  ## pin again what pyproject.toml asks for, from the public index alone
 	$(call COMPILE,make lock) pyproject.toml --extra dev --extra benchmark --output-file requirements.lock

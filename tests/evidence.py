@@ -43,7 +43,7 @@ PURPOSES = {
 
 
 def rules(members: int = 5, **changes: object) -> Constitution:
-    return constitution(members, federation="demo", purposes=PURPOSES, round=(), **changes)
+    return constitution(members, **({"federation": "demo", "purposes": PURPOSES, "round": ()} | changes))
 
 
 def bars(position: int, *, count: int) -> Request:

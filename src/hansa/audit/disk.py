@@ -29,8 +29,7 @@ class Disk:
 
     def write(self, path: Path, data: bytes) -> None:
         """Write a file and sync it; it is there in part if this is interrupted."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o644)
+        descriptor = _open(path, os.O_TRUNC)
         try:
             view = memoryview(data)
             while view:
@@ -41,8 +40,7 @@ class Disk:
 
     def overwrite(self, path: Path, start: int, data: bytes) -> None:
         """Write a file from byte `start` on, cut it there, and sync it and its name."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_CREAT | os.O_WRONLY, 0o644)
+        descriptor = _open(path, 0)
         try:
             view, place = memoryview(data), start
             while view:
@@ -91,7 +89,18 @@ class Disk:
             self.sync(directory)
 
 
+def _open(path: Path, flags: int) -> int:
+    """Open a file to write, and make its folder if that is not there."""
+    try:
+        return os.open(path, os.O_CREAT | os.O_WRONLY | flags, 0o644)
+    except FileNotFoundError:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return os.open(path, os.O_CREAT | os.O_WRONLY | flags, 0o644)
+
+
 def _directories(paths: Iterable[Path], root: Path) -> list[Path]:
     """Return the directories of files up to a root, the deepest first: any of them may be new."""
-    found = {parent for path in paths for parent in path.parents if parent == root or root in parent.parents}
+    folders = {path.parent for path in paths}
+    above = {one for folder in folders for one in folder.parents}
+    found = {folder for folder in folders | above if folder == root or root in folder.parents}
     return sorted(found, key=lambda path: -len(path.parts))

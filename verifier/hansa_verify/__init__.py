@@ -1,0 +1,1 @@
+"""The offline verifier of hansa's evidence bundles, by itself."""

@@ -1,0 +1,1 @@
+../../src/hansa/audit/arithmetic.py
