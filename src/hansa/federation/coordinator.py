@@ -229,7 +229,8 @@ class CoordinatorNode:
     def _is_over(self, planner: Planner | None, now_ns: int) -> bool:
         more = planner(self, now_ns) if planner is not None and self.is_free else None
         self.extend(more or ())
-        return more is None and self.is_done
+        is_over = more is None and self.is_done
+        return is_over and (self._logbook is None or self._logbook.may_rest(now_ns))
 
     async def _take(self, queue: asyncio.Queue[Message]) -> None:
         """Handle what has come; wait a little when nothing has."""

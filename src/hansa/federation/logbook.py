@@ -61,6 +61,7 @@ class Logbook:
         self._manifests: dict[bytes, int] = {}  # index of each manifest's entry
         self._waiting: list[tuple[bytes, Statement]] = []
         self._said = 0  # size that the board has read
+        self._since_ns = 0  # since when the coordinator has nothing else to do
         self._awaited = 0  # size that was published and not read back
         self._notes: dict[int, Note] = {}
         self._lines: dict[int, dict[str, SignatureLine]] = {}
@@ -212,6 +213,13 @@ class Logbook:
         """
         for size in sorted(self._unkept):
             self.store.publish(self._unkept.pop(size))
+
+    def may_rest(self, now_ns: int) -> bool:
+        """Return whether the coordinator may end: the log is settled, or was waited for as long as for agreements."""
+        if self.is_settled:
+            return True
+        self._since_ns = self._since_ns or now_ns
+        return now_ns > self._since_ns + self._limits.agree_ns
 
     @property
     def is_settled(self) -> bool:
