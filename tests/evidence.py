@@ -206,7 +206,7 @@ class Evidence:
             if one.subject.session == manifest.session and one.subject.sender in cohort.members
             and one.subject.step != "agree"
         }  # fmt: skip
-        answers = {address: body for address, body in bodies.items() if address[0] != "upload"}
+        answers = {address: hashlib.sha256(one).digest() for address, one in bodies.items() if address[0] != "upload"}
         seeds = seeds_of(manifest, cohort, calls, bodies, limits=self.limits)
         if seeds:
             self.seeds[manifest.digest().hex()] = {name: dict(towards) for name, towards in seeds.items()}

@@ -331,7 +331,8 @@ def call_of(federation: Simulation) -> Call:
     return Call(cohort.manifest, cohort.root(), 0, cohort.members[: federation.limits.threshold], ())
 
 
-async def test_nodes_run_a_programme_over_a_transport(federation: Simulation) -> None:
+async def test_nodes_run_a_programme_over_a_transport(tmp_path: Path) -> None:
+    federation = Simulation(tmp_path, limits=limits(), programme=[])
     hub = MemoryHub(clock=time.time_ns)
     nodes: list[MemberNode] = []
     for name in federation.limits.members:

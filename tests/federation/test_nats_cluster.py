@@ -83,7 +83,7 @@ def test_every_server_of_a_cluster_has_the_same_accounts_and_its_own_name(tmp_pa
     assert [one["server_name"] for one in rendered] == ["hansa-baltic", *(f"hansa-baltic-{name}" for name in "abc")]
     for one in rendered[1:]:
         assert one["cluster"]["tls"]["verify_and_map"] is True
-        assert one["cluster"]["authorization"] == {"user": "hansa://baltic/hub"}
+        assert one["cluster"]["authorization"] == {"user": "hansa://hub.baltic"}
 
 
 @pytest.mark.slow

@@ -193,6 +193,10 @@ class NoteKey:
             signature = encode_dss_signature(r, s)
         self._verifier.verify(signature, message, _ECDSA)
 
+    def __getstate__(self) -> dict[str, object]:
+        """Leave out what is derived: the verifier is no bytes."""
+        return {name: value for name, value in self.__dict__.items() if name != "_verifier"}
+
     @cached_property
     def _verifier(self) -> Ed25519PublicKey | ec.EllipticCurvePublicKey:
         if self.type.is_edwards:

@@ -235,7 +235,12 @@ async def _look_elsewhere(
 ) -> None:
     """Ask for what may stand on inbox and post under this member's name beyond what its record has."""
     calls = {call_step(number): open_step(number) for number in range(MAX_REOPENINGS + 1)}
-    asked = {"announce": ("upload",), "recover": ("shares",), **{call: (answer,) for call, answer in calls.items()}}
+    asked = {
+        "announce": ("upload",),
+        "logged": ("cosign",),
+        "recover": ("shares",),
+        **{call: (answer,) for call, answer in calls.items()},
+    }
     for label, step in board:
         places = [(label, answer) for answer in asked.get(step, ())]
         if step == "epoch":

@@ -27,7 +27,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from hansa.errors import MessageError, TransportError
 from hansa.federation.frames import COMMIT, MIN_CHUNK_BYTES, WHOLE, ChunkStore, Commit
-from hansa.federation.nats_accounts import node_user, stream_configuration, stream_name
+from hansa.federation.nats_accounts import stream_configuration, stream_name
 from hansa.federation.nats_connection import Credentials, NatsConnection
 from hansa.federation.nats_consumer import Slots, consume
 from hansa.federation.nats_requests import Requests
@@ -266,7 +266,7 @@ def key_of_coordinator(der: bytes, federation: str) -> str | None:
     except x509.ExtensionNotFound:
         return None
     uris = names.get_values_for_type(x509.UniformResourceIdentifier)
-    if not any(uri.startswith(node_user(federation, "")) for uri in uris):
+    if not any(uri.startswith("hansa://") and uri.endswith(f".{federation}") for uri in uris):
         return None
     key = certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     return hashlib.sha256(key).hexdigest()

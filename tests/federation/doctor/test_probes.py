@@ -138,7 +138,7 @@ def test_the_probes_leave_nothing_behind(member: Path) -> None:
     assert sorted(str(path) for path in member.rglob("*")) == before
 
 
-@pytest.mark.parametrize("name", ["hansa.toml", "roster.json", "identity.key", "node.crt", "constitution.json"])
+@pytest.mark.parametrize("name", ["hansa.toml", "roster.json", "identity.key", "identity.crt", "constitution.json"])
 def test_a_missing_file_fails_the_kit_and_no_probe_raises(member: Path, name: str) -> None:
     (member / name).unlink()
     probes = examine(patient(member))

@@ -115,7 +115,7 @@ def _keys(patient: Patient) -> tuple[Status, str, str]:
 def _tls(patient: Patient) -> tuple[Status, str, str]:
     worst: Status = "pass"
     seen = []
-    for name in ("node.crt", "authority.crt"):
+    for name in ("identity.crt", "authority.crt"):  # node.crt lives a week: the node makes it anew by itself
         certificate = load_certificate((patient.directory / name).read_bytes())
         left = certificate.not_valid_after_utc - patient.at
         seen.append(f"{name} until {certificate.not_valid_after_utc:%Y-%m-%d}")
