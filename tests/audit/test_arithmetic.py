@@ -96,7 +96,7 @@ def test_messages_are_read_as_they_were_written(value: object) -> None:
 
 @pytest.mark.parametrize("size", [70_000, 300, 40, 3])
 def test_long_messages_are_read(size: int) -> None:
-    for value in (bytes(size), "x" * size, list(range(size)), {str(k): k for k in range(size)}):
+    for value in (bytes(size), "x" * size, [0] * size, dict.fromkeys(range(size), 0)):
         assert unpack(msgspec.msgpack.encode(value)) == value
 
 

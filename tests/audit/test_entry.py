@@ -69,7 +69,7 @@ def test_an_entry_is_a_dsse_envelope_of_an_in_toto_statement_in_canonical_json()
     assert signing_key("coordinator").sign(PAYLOAD_TYPE, payload) == raw, pae(PAYLOAD_TYPE, payload)
 
 
-@given(st.floats(0, 1e30))
+@given(st.floats(0, 1e15))
 def test_numbers_are_written_as_another_implementation_writes_them(epsilon: float) -> None:
     charge = msgspec.structs.replace(example(ChargeLogged), epsilon=epsilon)
     data = Statement({"a": digest("a")}, charge).to_bytes()

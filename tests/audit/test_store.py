@@ -210,7 +210,9 @@ def test_a_log_that_was_set_back_does_not_open(tmp_path: Path) -> None:
         open_log(tmp_path)
 
 
-@pytest.mark.parametrize("name", ["from nothing", "across a tile", pytest.param("many tiles", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "name", ["from nothing", *(pytest.param(name, marks=pytest.mark.slow) for name in ("across a tile", "many tiles"))]
+)
 def test_a_kill_at_any_point_of_any_write_loses_and_forges_nothing(tmp_path: Path, name: str) -> None:
     script = Path(audit_disks.__file__)
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(script.parent), *sys.path])}
