@@ -24,6 +24,7 @@ from hansa.protocol.messages import (
     Died,
     Epoch,
     Halves,
+    Logged,
     Manifest,
     Opening,
     Payload,
@@ -118,7 +119,7 @@ def payloads() -> dict[type[Payload], Payload]:
         Upload(digest, bytes(ciphertext_bytes(32)), dict.fromkeys(NAMES[1:], bytes(32)), by_peer),
         cohort(),
         Agreement(digest, root),
-        Call(digest, root, 0, NAMES[:3], agreements),
+        Call(digest, root, 0, NAMES[:3], agreements, b"a checkpoint"),
         Opening(digest, root, 0, {"m03": bytes(32)}, bytes(ciphertext_bytes(32))),
         Recover(digest, root, {"m02": by_peer}),
         Shares(digest, root, {"m02": by_peer}),
@@ -126,5 +127,6 @@ def payloads() -> dict[type[Payload], Payload]:
         Died(digest, "too few members"),
         Closed(digest),
         Attested(bytes(32), b"{}"),
+        Logged(0, (b"{}", b"[]"), b"a checkpoint"),
     )
     return {type(payload): payload for payload in found}
