@@ -15,7 +15,7 @@ from hansa.errors import LogError, MessageError, SignatureError
 from hansa.federation.log_view import LogView
 from hansa.federation.transport import Channel
 from hansa.protocol.messages import Call, Logged, open_envelope, seal_envelope
-from simulator import Simulation, limits, request, signing_key, witnessed
+from simulator import SECOND, Simulation, limits, request, signing_key, witnessed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,6 +29,7 @@ RULES = witnessed(limits())
 def simulation(tmp_path: Path) -> Simulation:
     made = Simulation(tmp_path, limits=RULES, programme=[request(0), request(1)])
     made.run()
+    made.now_ns += 2 * SECOND
     for _ in range(5):
         made.step()
     return made

@@ -68,12 +68,13 @@ def state_channel(
     members: Annotated[int, typer.Option(help="Member processes, 3 or more.")] = 10,
     length: Annotated[int, typer.Option(help="Values in the vector.")] = 500,
     sums: Annotated[int, typer.Option(help="Measured sums each way; two more warm up.")] = 200,
+    is_cosigned: Annotated[bool, typer.Option("--cosigned", help="Nothing opens before a quorum cosigned.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Run the state channel's sums (two exchanges), one after another and overlapping; check every word."""
     from hansa.lab import bench
 
-    options = bench.BenchOptions(members, length, sums)
+    options = bench.BenchOptions(members, length, sums, is_cosigned=is_cosigned)
     with tempfile.TemporaryDirectory(prefix="hansa-bench-") as directory:
         figures = bench.state_channel(Path(directory), options)
     if as_json:

@@ -181,7 +181,7 @@ class CoordinatorNode:
                         self._enter(Said(*outgoing[-1], now_ns), payload, running)
                 for reason in running.take_notes():
                     self._records.note(now_ns, session, "open", reason)
-        logged = self._logbook and self._logbook.say()
+        logged = self._logbook and self._logbook.say(now_ns)
         outgoing += [self._own.say(log_session(logged), "logged", logged)] if logged else []
         fresh = [item for item in outgoing if item[:2] not in self._said]
         self._said.update(item[:2] for item in fresh)

@@ -46,7 +46,7 @@ async def run_coordinator(
     """
     records = Records(node.records_path)
     records.put("programme", len(programme))
-    logbook = open_logbook(node)
+    logbook = open_logbook(node) if node.constitution.cosignatures else None
     coordinator = CoordinatorNode(
         epoch=node.epoch,
         limits=limits_of(node.constitution),
@@ -75,7 +75,8 @@ async def run_coordinator(
         records.put("finished", is_finished)
         logger.info("coordinator stops", extra={"fields": {"node": node.kit.name, "finished": is_finished}})
         records.close()
-        logbook.close()
+        if logbook is not None:
+            logbook.close()
     return not coordinator.is_failed
 
 

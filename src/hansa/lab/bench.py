@@ -86,6 +86,7 @@ class BenchOptions:
         length: Values in the vector, 1 or more.
         repeats: Measured sums, 1 or more; over NATS two more warm up.
         transport: `nats`, or `simulated`: the real coordinator alone in its process, all members in another.
+        is_cosigned: Whether a quorum has to cosign the log before a sum is opened.
 
     Raises:
         ConfigurationError: A number is too small, or there is no such transport.
@@ -95,6 +96,7 @@ class BenchOptions:
     length: int = 100_000
     repeats: int = 5
     transport: str = "nats"
+    is_cosigned: bool = False
 
     def __post_init__(self) -> None:
         for name, least in (("members", 3), ("length", 1), ("repeats", 1)):
@@ -121,6 +123,7 @@ def bench_constitution(
     length: int,
     sums: int,
     exchanges: int = 3,
+    is_cosigned: bool = False,
     patience_seconds: float = _PATIENCE_SECONDS,
 ) -> Constitution:
     """Return a constitution with the one purpose `bench`, whose yearly budget pays for `sums` sums.
@@ -131,6 +134,7 @@ def bench_constitution(
         length: Values in a vector.
         sums: Sums that the budget must pay for.
         exchanges: 3, or 2 as the state channel's sums.
+        is_cosigned: Whether a quorum has to cosign the log before a sum is opened.
         patience_seconds: Every deadline.
 
     Raises:
@@ -166,7 +170,7 @@ def bench_constitution(
         round=(Sums(PURPOSE, 1),),
         schedule=Schedule("0 0 1 1 *", "UTC"),
         deadlines=Deadlines(*4 * (patience_seconds,)),
-        cosignatures=(members + colluders) // 2 + 1,
+        cosignatures=(members + colluders) // 2 + 1 if is_cosigned else None,
     )
     check(constitution)
     return constitution
@@ -314,6 +318,7 @@ def _found_channel(directory: Path, options: BenchOptions) -> Alliance:
         sums=options.sums,
         exchanges=2,
         patience_seconds=_patience_seconds(options.members),
+        is_cosigned=options.is_cosigned,
     )
     compile_kernels()
     names = [f"m{place:02d}" for place in range(options.members)]

@@ -67,7 +67,7 @@ async def run_piped_coordinator(node: Node, *, sums: int) -> bool:
     """
     records = Records(node.records_path)
     federation = node.constitution.federation
-    logbook = open_logbook(node)
+    logbook = open_logbook(node) if node.constitution.cosignatures else None
     coordinator = CoordinatorNode(
         epoch=node.epoch,
         limits=limits_of(node.constitution),
@@ -83,7 +83,8 @@ async def run_piped_coordinator(node: Node, *, sums: int) -> bool:
         await transport.close()
         records.put(PEAK_FACT, peak_rss_bytes())
         records.close()
-        logbook.close()
+        if logbook is not None:
+            logbook.close()
     return not coordinator.is_failed
 
 
