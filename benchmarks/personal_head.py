@@ -15,6 +15,9 @@ bar by bar (`hansa.model.conformal`): `past errors` alone do not move before tha
 logarithm of the absolute error on the core's regressors; the figure is the pinball loss over that of `past errors`,
 mean over series and seeds, with the least and the greatest seed.
 
+`--rounds N` trains over N rounds, two days apart, the last of which is the one judged: the network goes on where the
+round before left it. On the two shared data sets only.
+
 `--pulls` measures something else, on the two shared data sets: what it costs that the core's pull is chosen against
 shared weights that have seen the rows it is chosen on. `blind` pulls are chosen against weights of everybody's earlier
 rows, clipped and noised likewise, which no member has: the RMSE with blind pulls over that with the shipped ones.
@@ -39,12 +42,13 @@ from hansa.federation.forecasting import basket_rows, fit, linear_series, own_me
 from hansa.federation.own_network import MEDIAN, offsets
 from hansa.federation.published import SERVER
 from hansa.federation.rules import limits_of
+from hansa.federation.schedule import replay_programme
 from hansa.governance.constitution import Party
 from hansa.lab.benchmark.datasets import panel
 from hansa.lab.benchmark.epsilons import DELTA, NO_NOISE, SHIPPED
 from hansa.lab.benchmark.own_arms import common_rows, published_state
 from hansa.lab.benchmark.shared import market_of
-from hansa.lab.rehearsal import rehearse
+from hansa.lab.rehearsal import open_sums, rehearse
 from hansa.market.features import harmonics
 from hansa.model.artefact import residual_spread
 from hansa.model.baselines import RIDGE
@@ -57,6 +61,7 @@ from hansa.model.evaluation import bar_losses, next_bar
 from hansa.model.network import NetworkShape, initial_parameters, predict_offsets, stack_inputs
 from hansa.model.personal import head_rows, train_head, with_head
 from hansa.model.training import Series, block_norms, block_updates, choose_gate, day_batch
+from hansa.protocol.limits import DAY_NS
 from hansa.protocol.privacy import noise_multiplier_for
 
 if TYPE_CHECKING:
@@ -139,8 +144,8 @@ def judge_spreads(
         found.covered[name].append(coverage(given[is_known], outcome[is_known])[0])
 
 
-def rehearsed(on: Panel, budget: Epsilons, steps: int, seed: int) -> tuple[Rehearsal, Venues]:
-    """Rehearse the federation of a shared panel."""
+def rehearsed(on: Panel, budget: Epsilons, steps: int, seed: int, rounds: int = 1) -> tuple[Rehearsal, Venues]:
+    """Rehearse the federation of a shared panel, over rounds two days apart."""
     spans = on.venues
     if spans is None:
         raise SystemExit(f"{on.name} is no shared panel any more; this script needs one")
@@ -152,10 +157,14 @@ def rehearsed(on: Panel, budget: Epsilons, steps: int, seed: int) -> tuple[Rehea
         coordinator=Party("coordinator", SigningKey.generate().public),
     )
     limits = limits_of(rules)
+    ends = [spans.as_of_ns - 2 * DAY_NS * before for before in range(rounds - 1, -1, -1)]
     played = rehearse(
-        rules, spans.views, as_of_ns=spans.as_of_ns, until_ns=spans.until_ns, seed=seed,
+        rules, spans.views, as_of_ns=ends[0], until_ns=ends[1] if ends[1:] else spans.until_ns, seed=seed,
         limits=loosened(limits) if budget.is_none else limits, is_settled=False,
     )  # fmt: skip
+    for place, end in enumerate(ends[1:], start=1):
+        until = ends[place + 1] if place + 1 < rounds else spans.until_ns
+        open_sums(played, replay_programme(rules, end, until), np.random.default_rng([seed, place]))
     return played, spans
 
 
@@ -206,9 +215,9 @@ def show_pulls(asked: argparse.Namespace) -> None:
             print(f"{differing} of {pulls} |", flush=True)
 
 
-def shared_panel(on: Panel, budget: Epsilons, steps: int, seed: int) -> Found:
+def shared_panel(on: Panel, budget: Epsilons, steps: int, seed: int, rounds: int = 1) -> Found:
     """Rehearse the federation of a shared panel and judge what each member makes of the network."""
-    played, spans = rehearsed(on, budget, steps, seed)
+    played, spans = rehearsed(on, budget, steps, seed, rounds)
     test = on.split.test
     forecasts = {arm: np.full((len(on.members), test.size), np.nan) for arm in ARMS}
     found = Found(on.blocks[test], {})
@@ -432,6 +441,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--only", nargs="+", choices=list(STRETCHES), default=list(STRETCHES))
+    parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--pulls", action="store_true")
     asked = parser.parse_args()
     if asked.pulls:
@@ -450,8 +460,12 @@ def main() -> None:
             for stretch in STRETCHES[name]:
                 for seed in range(1, asked.seeds + 1):
                     on = panel(name, asked.data, stretch, FOLDS[name], seed=seed if name == "simulated" else 1)
-                    judge = own_panel if on.venues is None else shared_panel
-                    found[stretch, seed] = judge(on, budget, steps, seed)
+                    is_shared = on.venues is not None
+                    found[stretch, seed] = (
+                        shared_panel(on, budget, steps, seed, asked.rounds)
+                        if is_shared
+                        else own_panel(on, budget, steps, seed)
+                    )
             print("\n".join(lines(name, budget, found)), flush=True)
             second += spread_lines(name, budget, found)
     print("\n".join(second))

@@ -229,6 +229,20 @@ def test_a_later_round_keeps_the_state_and_forgets_the_core() -> None:
     assert published.rounds == [shifted.digest().hex()]
 
 
+def test_a_later_round_trains_the_network_on_from_where_the_one_before_left_it() -> None:
+    published = after_state()
+    published.receive(opened(GRAM, np.zeros(gram_length(RULES.market))))
+    step = np.rint(np.random.default_rng(2).standard_normal(weights_length(RULES.market)) * 100) / 128
+    published.receive(opened(STEP, step))
+    assert published.server is not None
+    left = published.server.parameters
+    published.receive(opened(CENSUS, np.ones(2)))
+    published.receive(opened(GRAM, np.zeros(gram_length(RULES.market))))
+    assert published.server is not None
+    assert np.array_equal(published.server.parameters, left)
+    assert not published.server.velocity.any(), "at rest: what pushed it belonged to the old core"
+
+
 def test_a_purpose_of_other_work_changes_nothing() -> None:
     limits = replace(LIMITS, purposes={**LIMITS.purposes, "aml": LIMITS.purposes["census"]})
     published = Published(RULES, limits)

@@ -103,6 +103,7 @@ class Published:
         self.grams: Float[np.ndarray, "basket packed"] | None = None
         self.gram_deviation = 0.0
         self.server: ServerState | None = None
+        self.trained: Float[np.ndarray, " param"] | None = None  # the network as the round before left it
         self.clip_bound = self.widest_bound(limits)
         self.rounds: list[str] = []
         self.trainings: list[Training] = []  # of every round so far
@@ -198,6 +199,8 @@ class Published:
         self.train_bars = (manifest.span_end_ns - self.start_ns) // self.bar_ns + 1
         self.turnover = np.maximum(total, 1e-9)
         self.trainings.append(Training(self.train_first, self.train_bars, self.turnover))
+        if self.server is not None:
+            self.trained = self.server.parameters
         self.grams, self.server, self.rounds = None, None, []
 
     def _state(self, aggregate: Aggregate, total: Float[np.ndarray, " value"]) -> None:
@@ -219,7 +222,8 @@ class Published:
             raise ModelError("a Gram matrix before the state of its span")
         self.grams = total.reshape(len(self.baskets), -1)
         self.gram_deviation = self.deviation(aggregate)
-        self.server = SERVER.start(initial_parameters(network_shape(self.market), self._seed))
+        first = initial_parameters(network_shape(self.market), self._seed) if self.trained is None else self.trained
+        self.server = SERVER.start(first)  # a round goes on where the one before ended, at rest
         self.clip_bound = self.widest_bound(self._limits)
 
     def _clip(self, _aggregate: Aggregate, total: Float[np.ndarray, " value"]) -> None:
