@@ -33,6 +33,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+import msgspec
 import numpy as np
 
 from hansa.crypto.signature import SigningKey
@@ -150,6 +151,7 @@ def rehearsed(on: Panel, budget: Epsilons, steps: int, seed: int, rounds: int = 
     if spans is None:
         raise SystemExit(f"{on.name} is no shared panel any more; this script needs one")
     market = market_of(on.measures, on.measures[on.cost], spans)
+    market = msgspec.structs.replace(market, history_days=market.history_days - 2 * (rounds - 1))
     rules = constitution_of(
         Draft(market, Budgets(clip=0.0 if budget.is_none else 2.0), Training(steps=steps)),
         federation="heads",

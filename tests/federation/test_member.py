@@ -117,6 +117,9 @@ def test_a_kill_between_the_store_and_the_network_sends_the_same_bytes_later(fed
 
 def test_a_finished_session_is_learned_again_after_a_restart_but_nothing_is_sent(federation: Simulation) -> None:
     federation.run()
+    federation.now_ns += 2 * SECOND  # what the log lingers with is said
+    for _ in range(5):
+        federation.step()
     before = len(federation.sent)
     federation.start("m0")
     federation.run(rounds=5)
