@@ -278,8 +278,11 @@ def forget(pieces: Pieces, kind: str) -> None:
 
 
 def unwitness(pieces: Pieces) -> None:
-    """Take out the first checkpoint, and the proof that the second continues it."""
-    del pieces.index["checkpoints"][0], pieces.index["consistency"][0]
+    """Take out every checkpoint from before the first cohort, and the proofs that the next ones continue them."""
+    kinds = [parse(base64.b64decode(parse(entry)["payload"]))["predicateType"] for entry in pieces.entries]
+    cohort = pieces.index["entries"][next_of(k for k, one in enumerate(kinds) if one.split(":")[3] == "cohort")][0]
+    before = sum(int(note.split("\n")[1]) <= cohort for note in pieces.index["checkpoints"])
+    del pieces.index["checkpoints"][:before], pieces.index["consistency"][:before]
 
 
 def reseed(pieces: Pieces, change: Callable[[str], str]) -> None:
