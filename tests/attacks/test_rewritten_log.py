@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -67,6 +68,16 @@ def test_members_read_the_whole_log_and_each_has_cosigned_it(simulation: Simulat
     entries = [entry for one in logged(simulation) for entry in one.entries]
     assert entries == list(log.entries())
     log.check()
+
+
+def test_a_running_coordinator_keeps_cosigned_checkpoints_when_nothing_comes(simulation: Simulation) -> None:
+    """A kill later must not lose them: a sum whose manifest no kept checkpoint holds is no evidence."""
+    log, coordinator = simulation.log, simulation.coordinator
+    assert log is not None
+    assert log.published_sizes() == []
+    asyncio.run(coordinator._take(asyncio.Queue()))
+    assert len(log.published_sizes()) == len(logged(simulation))
+    assert coordinator._records.get("log") == {"size": log.size}
 
 
 def test_a_member_that_reads_the_board_again_comes_to_where_it_was_and_says_nothing_new(

@@ -126,7 +126,7 @@ def test_a_member_is_allowed_its_own_name_only() -> None:
     assert all(s.split(".")[5] == "north" for s in published)
     start = "HUB.API.DIRECT.GET.HANSA_baltic_inbox.hansa.baltic.*.*."
     fetched = {s.removeprefix(start).split(".")[0] for s in rules["publish"]["allow"] if s.startswith(start)}
-    assert fetched == {"upload", "shares", "cosign", "submit", "open", *(f"open-{number}" for number in range(1, 11))}
+    assert fetched == {"upload", "shares", "cosign", "open", *(f"open-{number}" for number in range(1, 11))}
     assert all(s.startswith(start) for s in rules["publish"]["allow"] if "inbox" in s)
     assert [s for s in rules["publish"]["allow"] if "_post" in s] == ["HUB.API.STREAM.MSG.GET.HANSA_baltic_post"]
     assert rules["subscribe"]["allow"] == ["_INBOX_north.>"]

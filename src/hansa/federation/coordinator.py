@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from hansa.protocol.limits import Limits
 
 IDLE_SECONDS: Final = 0.25
-LOG_STEPS: Final = frozenset({"logged", "cosign", "submit"})
+LOG_STEPS: Final = frozenset({"logged", "cosign"})
 WINDOW: Final = 8
 DAYS: Final = range(10**7, 10**8)  # sums of the state channel are named by their day, rounds by their minute
 
@@ -153,7 +153,6 @@ class CoordinatorNode:
             elif subject.step in LOG_STEPS:
                 if self._logbook is not None:
                     self._logbook.handle(message, self._own)
-                    self._records.put("log", {"size": self._logbook.store.size})
             elif subject.channel is Channel.BOARD:
                 self._on_board(message)
             else:
@@ -237,6 +236,8 @@ class CoordinatorNode:
         try:
             self.handle(await asyncio.wait_for(queue.get(), IDLE_SECONDS))
         except TimeoutError:
+            if self._logbook is not None and self._logbook.keep():
+                self._records.put("log", {"size": self._logbook.store.size})
             return
         while not queue.empty():
             self.handle(queue.get_nowait())

@@ -1,4 +1,4 @@
-"""What becomes an entry of the log: each message of the coordinator's that decides something, and what members submit.
+"""What becomes an entry of the log: each message of the coordinator's that decides something.
 
 | message | statements |
 |---|---|
@@ -8,7 +8,6 @@
 | cohort | cohort, ciphertexts |
 | result | result |
 | died | death |
-| submit | charge, egress, alert, node-audit: signed by the member |
 
 A manifest and a result are entries before they are published, all else once the board has it. An entry's identity is
 its kind and the hashes that it is about: said again after a restart, at another time or with
@@ -29,6 +28,7 @@ from hansa.audit.statement import ConstitutionLogged, ManifestLogged, Statement
 from hansa.errors import MessageError
 from hansa.federation.logged import agreed, announced, begun, died, opened
 from hansa.protocol.messages import Cohort, Died, Epoch, Manifest, Result
+from hansa.protocol.session import open_step
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -40,8 +40,6 @@ if TYPE_CHECKING:
 
 NS: Final = 1_000_000_000
 ANSWERS: Final = ("open", "shares")
-SUBMITTED: Final = frozenset({"charge", "egress", "alert", "node-audit"})
-"""Kinds of statement that a member may submit, about itself or, in an audit, about another."""
 
 
 class Said(NamedTuple):
@@ -109,7 +107,9 @@ def message_entries(
     elif isinstance(payload, Cohort) and manifest is not None:
         statements = agreed(said.body, payload, manifest, coordinator=party, time=time)
     elif isinstance(payload, Result) and manifest is not None:
-        statements = [opened(said.body, payload, manifest, answers=answers or {}, coordinator=party, time=time)]
+        steps = {open_step(0), open_step(payload.number), "shares"}  # other calls opened nothing
+        used = {address: digest for address, digest in (answers or {}).items() if address[0] in steps}
+        statements = [opened(said.body, payload, manifest, answers=used, coordinator=party, time=time)]
     elif isinstance(payload, Died):
         statements = [died(said.body, payload, session=said.session, coordinator=party, time=time)]
     elif isinstance(payload, Epoch):

@@ -1,8 +1,8 @@
 """The transparency log as the coordinator keeps it: entries in, checkpoints out, members' cosignatures on them.
 
 Everything that is decided on the board becomes an entry, in the board's order; a manifest becomes one before it is
-announced. After a restart the board is read again: what a kill interrupted
-is done again, and what is in the log already stays where it is.
+announced. After a restart the board is read again: what a kill interrupted is done again, and what is in the log
+already stays where it is.
 
 Guarantees: a checkpoint is durable before it is published; a cosigned one that is handed out holds the manifest asked
 for and has the signatures of enough members.
@@ -15,9 +15,8 @@ from typing import TYPE_CHECKING, Final
 
 from hansa.audit.checkpoint import Checkpoint, signed_checkpoint
 from hansa.audit.note import Note
-from hansa.audit.tiles import MAX_ENTRY_BYTES
-from hansa.errors import MessageError, RefusedError
-from hansa.federation.entries import SUBMITTED, Said, identity_of, manifest_of, message_entries, peek, read_entry
+from hansa.errors import RefusedError
+from hansa.federation.entries import Said, identity_of, manifest_of, message_entries, peek, read_entry
 from hansa.federation.log_view import LOGGED_BYTES, check_line, witness_keys
 from hansa.protocol.messages import Epoch, Logged
 
@@ -113,7 +112,7 @@ class Logbook:
             self.enter_message(said, own.read(listing, Epoch), epoch_id=epoch_id)
 
     def handle(self, message: Message, own: OwnEnvelopes) -> None:
-        """Take in a message about the log: a checkpoint read back, a cosignature, what a member submits.
+        """Take in a message about the log: a checkpoint read back, or a cosignature.
 
         Raises:
             HansaError: What is wrong with it.
@@ -121,10 +120,8 @@ class Logbook:
         subject = message.subject
         if subject.step == "logged":
             self._note_said(own.read(message, Logged, limit=LOGGED_BYTES))
-        elif subject.step == "cosign":
-            self._add_cosignature(subject.sender, subject.session, message.body)
         else:
-            self._enter_submitted(subject.sender, message.body)
+            self._add_cosignature(subject.sender, subject.session, message.body)
 
     def say(self, now_ns: int) -> Logged | None:
         """Append what waits and return what the board is to read now, None if there is nothing or it can wait.
@@ -172,20 +169,6 @@ class Logbook:
             oldest = next(iter(self._notes))
             del self._notes[oldest], self._lines[oldest]
 
-    def _enter_submitted(self, sender: str, entry: bytes) -> None:
-        """Append what a member submitted.
-
-        Raises:
-            MessageError: It is no statement of that member's, too long, or of a kind that members do not submit.
-            SignatureError: The member has not signed it.
-        """
-        if sender not in self._witnesses or len(entry) > MAX_ENTRY_BYTES:
-            raise MessageError(f"log: expected at most {MAX_ENTRY_BYTES} bytes of a member, got {len(entry)}")
-        kind = read_entry(entry, keys={sender: self._limits.keys[sender]}).predicate.kind
-        if kind not in SUBMITTED:
-            raise MessageError(f"log: {sender} submitted a {kind}; expected one of {', '.join(sorted(SUBMITTED))}")
-        self.enter(entry)
-
     def _add_cosignature(self, sender: str, session: str, body: bytes) -> None:
         """Note a member's cosignature; those on checkpoints long past, or of members twice, are ignored.
 
@@ -221,14 +204,19 @@ class Logbook:
         finally:
             self.store.close()
 
-    def keep(self) -> None:
-        """Write the cosigned checkpoints to disk, for whoever reads the log there; for moments of idleness.
+    def keep(self) -> bool:
+        """Write the cosigned checkpoints to disk, for moments of idleness; return whether there were any.
+
+        Whoever reads the log there, and whoever exports evidence, sees what was kept.
 
         Raises:
             StoreError: The disk refuses.
         """
-        for size in sorted(self._unkept):
-            self.store.publish(self._unkept.pop(size))
+        sizes = sorted(self._unkept)
+        for size in sizes:
+            self.store.publish(self._unkept[size])
+            del self._unkept[size]
+        return bool(sizes)
 
     def may_rest(self, now_ns: int) -> bool:
         """Return whether the coordinator may end: the log is settled, or was waited for as long as for agreements."""

@@ -7,7 +7,7 @@ The step alone decides the channel:
 |---|---|---|---|
 | board | setup, halves, probe, complaint, answer, reveal, closed | each member, under its own name | everyone |
 | board | epoch, attest, announce, cohort, call, recover, result, died, logged | coordinator | everyone |
-| inbox | upload, agree, open, shares, cosign, submit | each member | coordinator; by address: all but `agree` |
+| inbox | upload, agree, open, shares, cosign | each member | coordinator; by address: all but `agree` |
 | post | deal | each member, under its own name | nobody follows it; by address: everyone |
 
 The post carries bulky bodies from one member to another: the session part names the recipient (`setup-1-to-3`), who
@@ -69,7 +69,6 @@ STEPS: Final[Mapping[str, Channel]] = MappingProxyType(
         **{open_step(number): Channel.INBOX for number in range(MAX_REOPENINGS + 1)},
         "shares": Channel.INBOX,
         "cosign": Channel.INBOX,
-        "submit": Channel.INBOX,
         "deal": Channel.POST,
     }
 )
