@@ -124,8 +124,15 @@ def strangers(report: dict[str, Any]) -> list[list[Any]]:
     return [row for row in report["flows"] if row[:2] != ["tcp", "127.0.0.1"]]
 
 
+needs_namespace = pytest.mark.skipif(
+    not has_namespaces(),
+    reason="needs leave to make a network namespace and read raw packets (root on Linux); "
+    "the counting proxy's test makes the same claim without",
+)
+
+
 @pytest.mark.slow
-@pytest.mark.skipif(not has_namespaces(), reason="raw packets: no network namespace is permitted; see the proxy's test")
+@needs_namespace
 async def test_by_packet_capture_all_that_leaves_goes_to_the_server_and_is_in_the_record(tmp_path: Path) -> None:
     report = await exchange(tmp_path, capture="packets")
     assert report["dropped"] == 0
@@ -138,7 +145,7 @@ async def test_by_packet_capture_all_that_leaves_goes_to_the_server_and_is_in_th
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not has_namespaces(), reason="raw packets: no network namespace is permitted")
+@needs_namespace
 async def test_by_packet_capture_a_datagram_to_a_stranger_is_seen(tmp_path: Path) -> None:
     report = await exchange(tmp_path, capture="packets", leak="datagram")
     assert ["udp", "192.0.2.1", 53, 1, 18] in strangers(report)

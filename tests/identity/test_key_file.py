@@ -53,7 +53,10 @@ def test_an_encrypted_key_is_read_with_its_passphrase_alone(tmp_path: Path) -> N
         write_key(path, KEY, passphrase=WORDS)
 
 
-@pytest.mark.skipif(shutil.which("openssl") is None, reason="the openssl command is not installed")
+@pytest.mark.skipif(
+    shutil.which("openssl") is None,
+    reason="needs the openssl command (Debian: apt-get install openssl), as another reader of the key file",
+)
 def test_openssl_reads_the_file_and_sees_scrypt(tmp_path: Path) -> None:
     path = tmp_path / "identity.key"
     path.write_bytes(encrypted(KEY, WORDS, cost=1 << 14))

@@ -33,14 +33,13 @@ from hansa.errors import LogError
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from hansa.audit.reader import LogReader
-    from hansa.audit.store import LogStore
+    from hansa.audit.reader import LogFiles
 
 MAGIC: Final = b"hansa-evidence/1\n"
 
 
 def make_bundle(
-    log: LogStore | LogReader,
+    log: LogFiles,
     *,
     numbers: Sequence[int],
     constitution: bytes,

@@ -41,7 +41,8 @@ from hansa.audit.merkle import (
     tile_width,
 )
 from hansa.audit.note import NoteKey
-from hansa.audit.tiles import TileFiles, encode_bundle, read_file, tile_path
+from hansa.audit.reader import CHECKPOINT, LogFiles, checkpoint_path
+from hansa.audit.tiles import encode_bundle, read_file, tile_path
 from hansa.errors import LogError, MessageError, StoreError
 
 if TYPE_CHECKING:
@@ -53,12 +54,11 @@ if TYPE_CHECKING:
     from hansa.audit.note import BytesSigner, Note
 
 HEAD: Final = "head"
-CHECKPOINT: Final = "checkpoint"
 LOCK: Final = "lock"
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
-class LogStore:
+class LogStore(LogFiles):
     """The log that one process appends to.
 
     Args:
@@ -74,9 +74,8 @@ class LogStore:
     """
 
     def __init__(self, directory: Path, *, origin: str, signer: BytesSigner, disk: Disk | None = None) -> None:
-        self.directory = directory
+        super().__init__(directory)
         self.key = NoteKey.of(origin, signer.public, is_cosignature=False)
-        self.files = TileFiles(directory)
         self._signer = signer
         self._disk = disk or Disk()
         self._is_unsure = False
@@ -190,37 +189,6 @@ class LogStore:
             self._published = checkpoint.size
             self._remove_partial(before)
 
-    def published(self, size: int) -> bytes | None:
-        """Return the published checkpoint of a size, or None."""
-        path = self.directory / checkpoint_path(size)
-        return read_file(path) if path.exists() else None
-
-    def published_sizes(self, least: int = 0) -> list[int]:
-        """Return the sizes of all published checkpoints of at least so many entries, in order."""
-        return published_sizes(self.directory, least)
-
-    def entry(self, index: int) -> bytes:
-        """Return an entry.
-
-        Raises:
-            LogError: There is none.
-        """
-        return next(self.entries(index, index + 1))
-
-    def entries(self, start: int = 0, end: int | None = None) -> Iterator[bytes]:
-        """Give the entries from `start` to before `end`, by default all.
-
-        Raises:
-            LogError: There are fewer.
-        """
-        end = self.size if end is None else end
-        if not 0 <= start <= end <= self.size:
-            raise LogError(f"log: expected entries within 0 to {self.size}, got {start} to {end}")
-        for number in range(start // TILE_WIDTH, -(-end // TILE_WIDTH)):
-            low = number * TILE_WIDTH
-            bundle = self.files.bundle(number, tile_width(0, number, self.size))
-            yield from bundle[max(start - low, 0) : end - low]
-
     def check(self) -> None:
         """Hash every entry again and compare every tile.
 
@@ -287,11 +255,6 @@ class LogStore:
         return size
 
 
-def checkpoint_path(size: int) -> str:
-    """Return the path of the published checkpoint of a size."""
-    return tile_path("at", size).replace("tile/at", "checkpoint-at")
-
-
 def _partial_paths(size: int) -> set[str]:
     found = {tile_path(level, number, width) for level, number, width in partial_tiles(size)}
     if size % TILE_WIDTH:
@@ -319,11 +282,3 @@ def _refusals(consequence: str) -> Iterator[None]:
     except OSError as error:
         advice = "the disk is full: free space and try again" if error.errno in _FULL else "see to the disk"
         raise StoreError(f"log: {consequence}: {error.strerror}; {advice}") from error
-
-
-def published_sizes(directory: Path, least: int) -> list[int]:
-    """Return the sizes of a log's published checkpoints of at least so many entries, in order."""
-    root = directory / "checkpoint-at"
-    found = (path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file())
-    sizes = (int(name.replace("x", "").replace("/", "")) for name in found if not name.endswith(PARTIAL))
-    return sorted(size for size in sizes if size >= least)

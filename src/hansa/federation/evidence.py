@@ -32,8 +32,10 @@ from hansa.protocol.session import call_limit, call_step
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from hansa.audit.reader import LogFiles
     from hansa.federation.node import Node
     from hansa.federation.transport import Transport
+    from hansa.protocol.limits import Limits
 
 _QUARTER: Final = re.compile(r"(\d{4})Q([1-4])")
 _FIRST_PATIENCE_SECONDS: Final = 2.0
@@ -109,9 +111,6 @@ async def export(node: Node, choice: Choice, *, constitution: bytes) -> bytes:
     """
     limits = limits_of(node.constitution)
     log = LogReader(node.log, key=log_key(limits))
-    newest = max(log.published_sizes(), default=0)
-    statements = [peek(entry) for entry in log.entries(0, newest)]
-    numbers = choice.numbers(statements)
     server, transport = None, None
     try:
         try:
@@ -119,13 +118,20 @@ async def export(node: Node, choice: Choice, *, constitution: bytes) -> bytes:
         except TransportError:
             server = start_server(node)
             transport = await connect(node, coordinator=True, patience_seconds=_PATIENCE_SECONDS)
-        messages = await _messages(transport, [statements[number] for number in numbers])
-        seeds = await _Seeds(transport, node, messages).of([statements[number] for number in numbers])
+        return await collect(transport, log, choice, limits=limits, constitution=constitution)
     finally:
         if transport is not None:
             await transport.close()
         if server is not None:
             server.stop()
+
+
+async def collect(transport: Transport, log: LogFiles, choice: Choice, *, limits: Limits, constitution: bytes) -> bytes:
+    """Return the bundle of what is chosen, from a log and the federation's streams; see `export`."""
+    statements = [peek(entry) for entry in log.entries()]
+    numbers = choice.numbers(statements)
+    chosen = [statements[number] for number in numbers]
+    messages = await _messages(transport, chosen)
     return make_bundle(
         log,
         numbers=numbers,
@@ -133,7 +139,7 @@ async def export(node: Node, choice: Choice, *, constitution: bytes) -> bytes:
         keys=limits.keys,
         log_key=limits.keys[limits.coordinator],
         message=messages.get,
-        seeds=seeds,
+        seeds=await _Seeds(transport, limits, messages).of(chosen),
     )
 
 
@@ -167,18 +173,16 @@ async def _messages(transport: Transport, statements: Sequence[Statement]) -> di
             raise LogError(f"evidence: {subject.session}/{subject.step}/{subject.sender} {state}")
         found[digest] = body
 
-    async with asyncio.TaskGroup() as group:
-        for digest, subject in _addresses(statements).items():
-            group.create_task(fetch(digest, subject))
+    await asyncio.gather(*(fetch(digest, subject) for digest, subject in _addresses(statements).items()))
     return found
 
 
 class _Seeds:
     """The seeds of masks towards members that dropped out of a sum, from the messages that revealed them."""
 
-    def __init__(self, transport: Transport, node: Node, messages: Mapping[bytes, bytes]) -> None:
+    def __init__(self, transport: Transport, limits: Limits, messages: Mapping[bytes, bytes]) -> None:
         self._transport = transport
-        self._limits = limits_of(node.constitution)
+        self._limits = limits
         self._messages = messages
 
     async def of(self, statements: Sequence[Statement]) -> dict[str, Mapping[str, Mapping[str, bytes]]]:
