@@ -27,17 +27,26 @@ def test_an_isin_that_was_given_is_taken(code: str) -> None:
 
 
 @given(st.sampled_from(LEIS), st.integers(0, 19), st.sampled_from(CHARACTERS))
-def test_one_wrong_character_of_an_lei_is_found(code: str, place: int, character: str) -> None:
-    assume(character != code[place])
+def test_one_digit_or_letter_for_another_in_an_lei_is_found(code: str, place: int, character: str) -> None:
+    assume(character != code[place] and character.isdigit() == code[place].isdigit())
     with pytest.raises(IdentityError, match="ISO 17442"):
         check_lei(code[:place] + character + code[place + 1 :], what="lei")
 
 
 @given(st.sampled_from(LEIS), st.integers(0, 18))
-def test_two_neighbours_of_an_lei_exchanged_are_found(code: str, place: int) -> None:
-    assume(code[place] != code[place + 1])
+def test_two_neighbouring_digits_or_letters_of_an_lei_exchanged_are_found(code: str, place: int) -> None:
+    assume(code[place] != code[place + 1] and code[place].isdigit() == code[place + 1].isdigit())
     with pytest.raises(IdentityError, match="ISO 17442"):
         check_lei(code[:place] + code[place + 1] + code[place] + code[place + 2 :], what="lei")
+
+
+def test_a_letter_and_a_digit_exchanged_may_be_the_same_number() -> None:
+    """What the check digits cannot see, as the module says."""
+    digits = next(
+        f"{n:02}" for n in range(100) if (int("".join(str(int(c, 36)) for c in "B1" + "0" * 16) + f"{n:02}")) % 97 == 1
+    )
+    for head in ("B1", "1B"):
+        check_lei(head + "0" * 16 + digits, what="lei")
 
 
 @given(st.sampled_from(ISINS), st.integers(0, 11), st.sampled_from(string.digits))

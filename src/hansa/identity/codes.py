@@ -1,9 +1,10 @@
 """Identity codes of finance: who an institution is (LEI), what is traded (ISIN), and where (MIC).
 
-Guarantees: a code that was mistyped in one character, or LEI with two neighbours exchanged, is refused; of an ISIN the
-Luhn digit finds any one wrong digit and most exchanges.
-Does NOT guarantee: that a code has been given to anybody: GLEIF, ANNA and the ISO 10383 registry say that. A MIC has no
-check digit, so only its form is checked.
+Guarantees: an LEI in which one digit stands for another, one letter for another, or two neighbouring digits or letters
+are exchanged, is refused; of an ISIN the Luhn digit finds any one wrong digit and most exchanges.
+Does NOT guarantee: that a letter taken for a digit is found in an LEI: a letter counts as two digits, so `1B` and `B1`
+are the same number, and other such mistakes slip through once in about a hundred; that a code has been given to anybody
+(GLEIF, ANNA and the ISO 10383 registry say that). A MIC has no check digit, so only its form is checked.
 
 Source: ISO 17442-1:2020 with ISO/IEC 7064 MOD 97-10 (LEI), ISO 6166:2021 (ISIN), ISO 10383:2012 (MIC).
 """
