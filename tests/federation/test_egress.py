@@ -150,7 +150,7 @@ def test_the_gate_writes_what_is_missing_before_it_sends(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("session", "purpose"),
     [("r1-0-gram-a1", "gram"), ("r20230313-7-state-a2", "state"), ("r1-0-two-words-a1", "two-words"),
-     ("setup-0", "set-up"), ("setup-1-to-3", "set-up")],
+     ("setup-0", "set-up"), ("setup-1-to-3", "set-up"), ("log-17", "log")],
 )  # fmt: skip
 def test_a_purpose_follows_from_a_sessions_name(session: str, purpose: str) -> None:
     assert purpose_of(session) == purpose

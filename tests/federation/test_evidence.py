@@ -78,13 +78,13 @@ async def test_what_is_chosen_verifies_alone(
     assert (code, f"{sums} sums" in said) == (0, True), said
 
 
-async def test_a_time_in_which_nothing_was_announced_has_the_rules_alone(simulation: Simulation) -> None:
+async def test_a_choice_of_no_sum_says_which_rounds_there_are(simulation: Simulation) -> None:
     log = LogReader(simulation.directory / "log", key=LOG_KEY)
     statements = [peek(entry) for entry in log.entries()]
-    kinds = {statements[number].predicate.kind for number in Choice(start=1 << 50, end=1 << 51).numbers(statements)}
-    assert kinds <= {"constitution", "epoch"}
-    everything = Choice().numbers(statements)
-    assert everything == list(range(len(statements)))
+    for choice in (Choice(round=5), Choice(member="m09"), Choice(start=1 << 50, end=1 << 51)):
+        with pytest.raises(LogError, match="no sum of that choice; rounds there: 1 to 7, 2 in all"):
+            choice.numbers(statements)
+    assert Choice().numbers(statements) == list(range(len(statements)))
 
 
 async def test_a_message_that_is_not_the_one_logged_is_not_exported(

@@ -32,10 +32,11 @@ def export_bundle(
 ) -> None:
     """Write the log's entries and messages about a round, a member or a quarter; without a choice, about everything."""
     from hansa.federation.evidence import Choice, export, quarter_seconds
-    from hansa.federation.node import load_node, require_role
+    from hansa.federation.node import load_node
 
     node = load_node(directory)
-    require_role(node, "coordinator")
+    if node.kit.configuration.role != "coordinator":
+        raise ConfigurationError(f"{directory}: a member's kit; the log is in the coordinator's folder: name that one")
     if member:
         names = {party.name: party.name for party in node.constitution.members}
         names |= {lei: party.name for party in node.constitution.members if (lei := getattr(party, "lei", None))}

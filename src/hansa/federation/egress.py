@@ -43,18 +43,21 @@ if TYPE_CHECKING:
     from hansa.federation.transport import Message, Transport
 
 SET_UP: Final = "set-up"
+LOG: Final = "log"
 _SUM: Final = re.compile(r"r\d+-\d+-([a-z0-9-]+)-a\d+")
 _Address = tuple[str, str]  # `epoch/session`, step
 
 
 def purpose_of(session: str) -> str:
-    """Return what a session is for: the purpose of a sum, or the set-up of an epoch.
+    """Return what a session is for: the purpose of a sum, the transparency log, or the set-up of an epoch.
 
-    >>> purpose_of("r202303130200-0-census-a1"), purpose_of("setup-1-to-3")
-    ('census', 'set-up')
+    >>> purpose_of("r202303130200-0-census-a1"), purpose_of("log-17"), purpose_of("setup-1-to-3")
+    ('census', 'log', 'set-up')
     """
     found = _SUM.fullmatch(session)
-    return SET_UP if found is None else found[1]
+    if found is not None:
+        return found[1]
+    return LOG if session.startswith("log-") else SET_UP
 
 
 class RecordedTransport:

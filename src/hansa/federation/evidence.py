@@ -60,8 +60,16 @@ class Choice:
     end: int = 1 << 60
 
     def numbers(self, statements: Sequence[Statement]) -> list[int]:
-        """Return the numbers of the entries that are chosen: whole sums, and the rules and epochs they stand under."""
+        """Return the numbers of the entries that are chosen: whole sums, and the rules and epochs they stand under.
+
+        Raises:
+            LogError: No sum is; says which rounds the log has.
+        """
         sums = {said.manifest for one in statements if self._is_wanted(said := one.predicate)}  # type: ignore[attr-defined]
+        if not sums:
+            rounds = sorted({said.round for one in statements if isinstance(said := one.predicate, ManifestLogged)})
+            there = f"{rounds[0]} to {rounds[-1]}, {len(rounds)} in all" if rounds else "none"
+            raise LogError(f"evidence: the log has no sum of that choice; rounds there: {there}")
         chosen = []
         for number, statement in enumerate(statements):
             said = statement.predicate

@@ -13,11 +13,14 @@ import polars as pl
 import pytest
 
 import folders
+from hansa.audit.note import cosign, origin_of, witness_name
+from hansa.audit.store import LogStore
 from hansa.crypto.canonical import canonical
 from hansa.errors import HansaError
 from hansa.federation.doctor.kernel_clock import KernelClock, read_kernel_clock
 from hansa.federation.doctor.patient import Patient, admit
 from hansa.federation.doctor.probes import FREE_FAIL_BYTES, FREE_WARN_BYTES, examine, report_of
+from hansa.federation.node import load_node
 from hansa.federation.records import Records
 from hansa.federation.rules import limits_of
 from hansa.federation.store import MemberStore
@@ -287,8 +290,48 @@ def test_bars_without_the_schema_fail_and_missing_baskets_are_warned_of(member: 
     assert look(patient(member), "data").status == "fail"
 
 
-def test_the_log_is_skipped_while_there_is_none(member: Path) -> None:
-    assert (look(patient(member), "log").status, look(patient(member), "log").seen) == ("skip", "no log")
+def put_log(federation: Path, count: int = 3) -> bytes:
+    """Keep a log of some entries at the coordinator, cosigned and published; return north's cosigned checkpoint."""
+    node = load_node(federation / "coordinator")
+    north = load_node(federation / "north")
+    origin, signer = origin_of(node.constitution.federation), node.kit.signing_key
+    line_name = witness_name(node.constitution.federation, "north")
+    with LogStore(node.log, origin=origin, signer=signer) as log:
+        log.append([b"entry %d" % number for number in range(count)])
+        line = cosign(log.head.text, north.kit.signing_key, name=line_name, seconds=1)
+        log.publish(log.head.with_signatures([line]))
+        return log.head.with_signatures([line]).to_bytes()
+
+
+def test_the_log_is_skipped_while_there_is_none(federation: Path) -> None:
+    for name in ("north", "coordinator"):
+        assert look(patient(federation / name), "log").status == "skip"
+
+
+def test_a_coordinators_log_is_hashed_again(federation: Path) -> None:
+    put_log(federation)
+    found = look(patient(federation / "coordinator"), "log")
+    assert (found.status, found.seen) == ("pass", "3 entries make the published checkpoint")
+    (bundle,) = (federation / "coordinator" / "node" / "log" / "tile" / "entries").rglob("3")
+    bundle.write_bytes(bundle.read_bytes().replace(b"entry 1", b"entry 7"))
+    assert look(patient(federation / "coordinator"), "log").status == "fail"
+    bundle.unlink()
+    assert look(patient(federation / "coordinator"), "log").status == "fail"
+
+
+def test_a_member_says_what_it_cosigned_and_fails_once_that_was_contradicted(federation: Path) -> None:
+    note = put_log(federation)
+    path = federation / "north" / "node" / "facts.sqlite"
+    path.parent.mkdir(mode=0o700, exist_ok=True)
+    store = MemberStore(path)
+    origin = origin_of("baltic")
+    store.keep_cosigned(origin, note, [])
+    found = look(patient(federation / "north"), "log")
+    assert (found.status, found.seen) == ("pass", "cosigned up to 3 entries, never contradicted")
+    store.keep_dispute(origin, b"another")
+    found = look(patient(federation / "north"), "log")
+    assert (found.status, "contradict" in found.seen) == ("fail", True)
+    store.close()
 
 
 @pytest.mark.parametrize(("policy", "status"), [("require", "fail"), ("warn", "warn"), ("off", "skip")])

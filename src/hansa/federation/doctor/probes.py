@@ -17,10 +17,15 @@ import statistics
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
+from hansa.audit.checkpoint import open_checkpoint
+from hansa.audit.merkle import Frontier, leaf_hashes
+from hansa.audit.reader import CHECKPOINT, LogReader
 from hansa.errors import HansaError
 from hansa.federation.budgets import purpose_budgets
 from hansa.federation.doctor.report import NodeReport, Probe, Status
+from hansa.federation.log_view import log_key, witness_keys
 from hansa.federation.quoting import FOLDER
+from hansa.federation.rules import limits_of
 from hansa.federation.store import MemberStore, read_ledger
 from hansa.governance.node_audit import PROBES, quarter_of
 from hansa.governance.signed import read
@@ -34,6 +39,7 @@ if TYPE_CHECKING:
 
     from hansa.federation.doctor.patient import Patient
     from hansa.federation.node import Node
+    from hansa.protocol.limits import Limits
 
 CERTIFICATE_WARNING: Final = timedelta(days=30)
 OFFSET_PASS_SECONDS: Final = 1.0
@@ -249,8 +255,43 @@ def _data(patient: Patient) -> tuple[Status, str, str]:
     return "pass", seen, ""
 
 
-def _log(_patient: Patient) -> tuple[Status, str, str]:
-    return "skip", "no log", ""
+def _log(patient: Patient) -> tuple[Status, str, str]:
+    node = patient.node
+    if node is None:
+        return "skip", _UNLOADED, ""
+    limits = limits_of(node.constitution)
+    if not limits.cosignatures:
+        return "skip", "the constitution asks for no log", ""
+    return (_kept_log if node.kit.configuration.role == "coordinator" else _witnessed_log)(node, limits)
+
+
+def _witnessed_log(node: Node, limits: Limits) -> tuple[Status, str, str]:
+    path = node.work / "facts.sqlite"
+    if not path.is_file():
+        return "skip", "no log was read yet", ""
+    key, own = log_key(limits), witness_keys(limits)[node.kit.name]
+    store = MemberStore(path)
+    try:
+        note, disputes = store.cosigned(key.name), store.disputes()
+    finally:
+        store.close()
+    if disputes:
+        seen = f"{len(disputes)} checkpoints contradict what this member cosigned"
+        return "fail", seen, "show them to the other members; take part in nothing more of this coordinator"
+    if note is None:
+        return "skip", "no log was read yet", ""
+    size = open_checkpoint(note, log=key, witnesses=[own], quorum=1).checkpoint.size
+    return "pass", f"cosigned up to {size} entries, never contradicted", ""
+
+
+def _kept_log(node: Node, limits: Limits) -> tuple[Status, str, str]:
+    if not (node.log / CHECKPOINT).exists():
+        return "skip", "no checkpoint is published yet", ""
+    log = LogReader(node.log, key=log_key(limits))
+    frontier, _ = Frontier().extended(leaf_hashes([*log.entries()]))
+    if frontier.root() != log.tree.root():
+        return "fail", "the entries do not make the published checkpoint", "restore the log's folder from a copy"
+    return "pass", f"{log.size} entries make the published checkpoint", ""
 
 
 def _attestation(patient: Patient) -> tuple[Status, str, str]:
