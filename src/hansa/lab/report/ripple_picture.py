@@ -50,7 +50,12 @@ def ripple_picture(answer: Mapping[str, object]) -> Markup:
     except (KeyError, TypeError, ValueError) as error:
         raise ModelError(f"expected an answer of a ripple query, got something without {error}") from error
     height = max(GRAPH, 40 + PANEL_HEIGHT * len(panels))
-    note = label(8, GRAPH - 8, "arrow: share of a market's moves that comes from another", kind="s")
+    note = joined(
+        [
+            label(8, GRAPH - 22, "arrow: share of a market's moves that comes from another", kind="s"),
+            label(8, GRAPH - 8, "line: response, band 90 %; dashed: of the published state alone", kind="s"),
+        ]
+    )
     return picture(
         "ripple",
         [tag("style", STYLE), label(8, 20, f"Ripple: {words}", kind="b"), *drawn, note, *panels],
