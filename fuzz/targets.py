@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 import delivery
 import files
+import logs
 import quotes
 from hansa.crypto.agreement import EncryptionKey, encrypt, open_sealed
 from hansa.crypto.canonical import canonical, strict_json
@@ -311,6 +312,7 @@ def targets() -> dict[str, Target]:
         *files.file_targets(Target),
         *quotes.quote_targets(Target),
         *delivery.delivery_targets(Target),
+        *logs.log_targets(Target),
     )
     return {target.name: target for target in everything}
 

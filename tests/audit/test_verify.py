@@ -17,6 +17,7 @@ import pytest
 from audit_keys import P256Key
 from evidence import Evidence, Played, bars, quote_for, rules
 from hansa.audit import arithmetic, mutations, verify
+from hansa.audit.bundle import join
 from hansa.audit.note import cosign
 from hansa.errors import LogError
 from hansa.protocol.messages import Opening, Result, open_envelope, seal_envelope
@@ -394,3 +395,9 @@ def test_the_verifiers_source_imports_nothing_else(name: str) -> None:
 
 def test_the_verifier_stays_small_enough_to_read() -> None:
     assert len((SOURCE / "verify.py").read_text().splitlines()) < 400
+
+
+@pytest.mark.parametrize("index", [b"0", b"[]", b"null", b'"x"', b"{}", b""])
+def test_an_index_of_another_kind_is_no_bundle(index: bytes) -> None:
+    with pytest.raises(verify.UnreadableError):
+        verify.verify(join(index, b"{}", [], []))

@@ -11,7 +11,7 @@ from evidence import bars, rules
 from hansa.audit.note import NoteKey, origin_of
 from hansa.audit.reader import LogReader
 from hansa.audit.verify import main
-from hansa.errors import ConfigurationError, LogError, StoreError
+from hansa.errors import ConfigurationError, LogError, MessageError, StoreError
 from hansa.federation.entries import peek
 from hansa.federation.evidence import Choice, collect, quarter_seconds
 from hansa.federation.memory_transport import MemoryTransport
@@ -112,3 +112,9 @@ def test_a_quarter_is_its_calendar_months() -> None:
     for text in ("2026", "2026Q5", "Q4", "2026q4"):
         with pytest.raises(ConfigurationError, match="expected such as 2026Q4"):
             quarter_seconds(text)
+
+
+@pytest.mark.parametrize("entry", [b"", b"[]", b"0", b"{}", b"[" * 5000, b'{"payload":7}', b'{"payload":"*"}', b"\xff"])
+def test_what_is_no_entry_is_refused_by_name(entry: bytes) -> None:
+    with pytest.raises(MessageError):
+        peek(entry)

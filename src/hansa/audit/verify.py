@@ -97,7 +97,8 @@ class Case:
             demand(data.startswith(MAGIC), f"a bundle begins with {MAGIC!r}")
             index, self.file, entries, messages = framed(data[len(MAGIC) :], 8)
             self.index, self.entries, bodies = parse(index), framed(entries, 2), framed(messages, 4)
-            demand(compact(self.index).encode() == index and sorted(self.index) == INDEX, "its index has another form")
+            is_index = isinstance(self.index, dict) and sorted(self.index) == INDEX
+            demand(is_index and compact(self.index).encode() == index, "its index has another form")
         except (RecursionError, RefusedError, ValueError) as error:
             raise UnreadableError(str(error)) from error
         self.pinned, self.quote_check = pinned, quote_check

@@ -137,6 +137,6 @@ def peek(entry: bytes) -> Statement:
     """
     try:
         payload = base64.b64decode(msgspec.json.decode(entry)["payload"], validate=True)
-    except (msgspec.DecodeError, binascii.Error, ValueError, KeyError, TypeError) as error:
+    except (msgspec.DecodeError, binascii.Error, ValueError, KeyError, TypeError, RecursionError) as error:
         raise MessageError(f"entry: not a DSSE envelope: {error}") from error
     return Statement.parse(payload)
